@@ -1,0 +1,44 @@
+#include "base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char message[1024];
+
+dppo_status dppo_fail(dppo_status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+dppo_status dppo_fail_in(dppo_status status, const char *format, ...) {
+    char prefix[512];
+    char whole[sizeof message];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(prefix, sizeof prefix, format, arguments);
+    va_end(arguments);
+    if (snprintf(whole, sizeof whole, "%s: %s", prefix, message) < 0) return status;
+    memcpy(message, whole, sizeof message);
+    return status;
+}
+
+const char *dppo_message(void) {
+    return message;
+}
+
+const char *dppo_status_name(dppo_status status) {
+    switch (status) {
+    case DPPO_OK: return "ok";
+    case DPPO_INVALID: return "invalid";
+    case DPPO_IO: return "io";
+    case DPPO_FORMAT: return "format";
+    case DPPO_NO_MEMORY: return "no_memory";
+    case DPPO_MISSING: return "missing";
+    case DPPO_INTERRUPTED: return "interrupted";
+    }
+    return "unknown";
+}

@@ -1,0 +1,5 @@
+#include "base/status.h"
+
+int main(void) {
+    return 2;
+}

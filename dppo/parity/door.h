@@ -1,0 +1,76 @@
+/* The door between the sides: one call, entered the same way on either side.
+ *
+ * A case (FIXTURES.md, schema dppo-parity/1) is one call of one function. Each side has a table from function
+ * names to entries; a new function costs one entry a side, a new case costs nothing but data. */
+#ifndef DPPO_PARITY_DOOR_H
+#define DPPO_PARITY_DOOR_H
+
+#include "base/status.h"
+#include "config/config.h"
+#include "random/generator.h"
+#include "tensor/named.h"
+
+/* Names inside the maps are without the group's own name: in: "cond/state"; state: "network.logvar";
+ * draws: "0" with kind; out: "result"; cotangent: "result"; grad: "in/x" and "state/weight". */
+typedef struct dppo_case {
+    char *file, *function, *name; /* owned */
+    dppo_config *init, *args;     /* owned; NULL when absent */
+    char *method, *reason;        /* owned; NULL when absent */
+    bool has_seed, has_rtol, has_atol, has_draws;
+    int64_t manual_seed;
+    double rtol, atol;
+    dppo_named in, state, draws;
+    dppo_named out, cotangent, grad, state_after; /* the record; out and grad may be empty */
+} dppo_case;
+
+/* What a side answers: the same groups as the record. */
+typedef struct dppo_answer {
+    dppo_named out, grad, state_after;
+} dppo_answer;
+void dppo_answer_free(dppo_answer *answer);
+
+/* Calls the case on one side. `answer` is filled (owned by the caller even after a failure). DPPO_MISSING: the side has
+ * no such function. Gradients are computed for every case that has cotangents, with respect to every float input
+ * and every parameter that requires one; a tensor the objective does not depend on has no gradient entry. */
+typedef dppo_status dppo_side_call(const dppo_case *parity_case, dppo_answer *answer);
+
+/* A function of the C side. cx has the case's generator (replaying draws, or seeded) and gradients on when there are
+ * cotangents; state and inputs are leaves. */
+typedef struct dppo_call dppo_call;
+typedef struct dppo_entry {
+    const char *function; /* "torch.clamp", "PPODiffusion.loss" */
+    dppo_status (*call)(dppo_call *call);
+} dppo_entry;
+
+/* Helpers for entries (parity/call.c). */
+struct dppo_context;
+const dppo_case *dppo_call_case(const dppo_call *call);
+struct dppo_context *dppo_call_context(dppo_call *call);
+/* Input `name` as a leaf of the context (requires_grad when float and the case has cotangents); the plain form fails
+ * when it is absent, naming it. The same tensor is returned each time. */
+dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor);
+dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name);
+/* How many of "tensors/0", "tensors/1", ... there are. */
+size_t dppo_call_sequence(dppo_call *call, const char *name, dppo_tensor **tensors, size_t capacity);
+/* Gives the result `name` (differentiable if recorded). NULL tensor: fails with the context's message. */
+dppo_status dppo_call_output(dppo_call *call, const char *name, dppo_tensor *tensor);
+dppo_status dppo_call_output_f64(dppo_call *call, const char *name, double value);
+dppo_status dppo_call_output_i64(dppo_call *call, const char *name, int64_t value);
+/* Any contiguous tensor (float64 answers of gae, ...), copied. */
+dppo_status dppo_call_output_copy(dppo_call *call, const char *name, const dppo_tensor *tensor);
+/* Registers the module under test: loads the case's state into it (strictly), makes its parameters those whose
+ * gradients are reported as grad/state/<name>; after the call its state_dict is reported as state_after when
+ * `after`. The module is freed with the call. */
+struct dppo_module;
+dppo_status dppo_call_module(dppo_call *call, struct dppo_module *module, bool after);
+
+/* All entries of the C side, sorted by name. */
+const dppo_entry *dppo_c_entries(size_t *count);
+dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer);
+
+/* The C entries are spread over files by room; each file exports one list, ended by {NULL, NULL}:
+ * parity/entries_torch.c, entries_models.c, entries_diffusion.c, entries_algorithms.c, entries_envs.c. */
+extern const dppo_entry dppo_entries_torch[], dppo_entries_models[], dppo_entries_diffusion[],
+    dppo_entries_algorithms[], dppo_entries_envs[];
+
+#endif
