@@ -7,8 +7,8 @@
 
 enum { MAX_THREADS = 256 };
 
-/* One job at a time. Workers sleep on `wake`, take chunks from the atomic counter, and the last to leave signals
- * `idle`. A generation number tells a new job from a spurious wake-up. */
+/* One job at a time. Workers sleep on `wake`, take chunks from the atomic counter, and the last to leave
+ * signals `idle`. A generation number tells a new job from a spurious wake-up. */
 static struct {
     pthread_mutex_t lock;
     pthread_mutex_t submit; /* held by the thread whose job is running */

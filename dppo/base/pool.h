@@ -12,8 +12,8 @@
 void dppo_set_threads(int count);
 int dppo_threads(void);
 
-/* Calls body(context, begin, end) for consecutive chunks of at most `grain` indices of [0, count); returns when
- * all are done. A call from inside a body runs its chunks in the calling thread. */
+/* Calls body(context, begin, end) for consecutive chunks of at most `grain` indices of [0, count); returns
+ * when all are done. A call from inside a body runs its chunks in the calling thread. */
 void dppo_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
                        void *context);
 

@@ -32,13 +32,20 @@ const char *dppo_message(void) {
 
 const char *dppo_status_name(dppo_status status) {
     switch (status) {
-    case DPPO_OK: return "ok";
-    case DPPO_INVALID: return "invalid";
-    case DPPO_IO: return "io";
-    case DPPO_FORMAT: return "format";
-    case DPPO_NO_MEMORY: return "no_memory";
-    case DPPO_MISSING: return "missing";
-    case DPPO_INTERRUPTED: return "interrupted";
+    case DPPO_OK:
+        return "ok";
+    case DPPO_INVALID:
+        return "invalid";
+    case DPPO_IO:
+        return "io";
+    case DPPO_FORMAT:
+        return "format";
+    case DPPO_NO_MEMORY:
+        return "no_memory";
+    case DPPO_MISSING:
+        return "missing";
+    case DPPO_INTERRUPTED:
+        return "interrupted";
     }
     return "unknown";
 }

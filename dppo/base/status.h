@@ -23,17 +23,18 @@ dppo_status dppo_fail(dppo_status status, const char *format, ...) __attribute__
  * dppo_fail() of the thread. */
 const char *dppo_message(void);
 
-/* Puts "prefix: " in front of the thread's message (a file or key known only further up); returns `status`. */
+/* Puts "prefix: " in front of the thread's message (a file or key known only further up); returns `status`.
+ */
 dppo_status dppo_fail_in(dppo_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* "invalid", "io", ...: for machine-readable output. */
 const char *dppo_status_name(dppo_status status);
 
 /* Returns from the calling function when `expression` is not DPPO_OK. */
-#define DPPO_TRY(expression)                                                                                      \
-    do {                                                                                                          \
-        dppo_status dppo_try_status = (expression);                                                               \
-        if (dppo_try_status != DPPO_OK) return dppo_try_status;                                                   \
+#define DPPO_TRY(expression)                                                                                 \
+    do {                                                                                                     \
+        dppo_status dppo_try_status = (expression);                                                          \
+        if (dppo_try_status != DPPO_OK) return dppo_try_status;                                              \
     } while (0)
 
 #endif

@@ -107,7 +107,8 @@ dppo_status dppo_read_file(const char *path, char **bytes, size_t *length) {
     if (ferror(file)) status = dppo_fail(DPPO_IO, "%s: %s", path, strerror(errno));
     (void)fclose(file);
     if (status == DPPO_OK && !text.bytes) dppo_text_add(&text, "");
-    if (status == DPPO_OK && text.failed) status = dppo_fail(DPPO_NO_MEMORY, "%s: out of memory while reading", path);
+    if (status == DPPO_OK && text.failed)
+        status = dppo_fail(DPPO_NO_MEMORY, "%s: out of memory while reading", path);
     if (status != DPPO_OK) {
         dppo_text_free(&text);
         return status;
@@ -120,16 +121,19 @@ dppo_status dppo_read_file(const char *path, char **bytes, size_t *length) {
 dppo_status dppo_make_folder(const char *path) {
     char partial[4096];
     size_t length = strlen(path);
-    if (length == 0 || length >= sizeof partial) return dppo_fail(DPPO_INVALID, "'%s': not a folder name", path);
+    if (length == 0 || length >= sizeof partial)
+        return dppo_fail(DPPO_INVALID, "'%s': not a folder name", path);
     memcpy(partial, path, length + 1);
     for (size_t i = 1; i <= length; i++) {
         if (partial[i] != '/' && partial[i] != '\0') continue;
         char kept = partial[i];
         partial[i] = '\0';
-        if (mkdir(partial, 0777) != 0 && errno != EEXIST) return dppo_fail(DPPO_IO, "%s: %s", partial, strerror(errno));
+        if (mkdir(partial, 0777) != 0 && errno != EEXIST)
+            return dppo_fail(DPPO_IO, "%s: %s", partial, strerror(errno));
         partial[i] = kept;
     }
     struct stat about;
-    if (stat(path, &about) != 0 || !S_ISDIR(about.st_mode)) return dppo_fail(DPPO_IO, "%s: not a folder", path);
+    if (stat(path, &about) != 0 || !S_ISDIR(about.st_mode))
+        return dppo_fail(DPPO_IO, "%s: not a folder", path);
     return DPPO_OK;
 }

@@ -1,5 +1,5 @@
-/* An ordered list of named tensors that owns them: a state_dict, the inputs of a case, a checkpoint, the answers
- * of a call. Names are paths as in FIXTURES ("in/cond/state", "network.mlp_mean.layers.0.weight"). */
+/* An ordered list of named tensors that owns them: a state_dict, the inputs of a case, a checkpoint, the
+ * answers of a call. Names are paths as in FIXTURES ("in/cond/state", "network.mlp_mean.layers.0.weight"). */
 #ifndef DPPO_TENSOR_NAMED_H
 #define DPPO_TENSOR_NAMED_H
 
@@ -16,9 +16,10 @@ typedef struct dppo_named {
     size_t count, capacity;
 } dppo_named;
 
-/* Adds an uninitialised-to-zero tensor; returns it (owned by the map), NULL when memory is exhausted or the name
- * is there already. */
-dppo_tensor *dppo_named_add(dppo_named *map, const char *name, dppo_dtype dtype, int ndim, const int64_t *shape);
+/* Adds an uninitialised-to-zero tensor; returns it (owned by the map), NULL when memory is exhausted or the
+ * name is there already. */
+dppo_tensor *dppo_named_add(dppo_named *map, const char *name, dppo_dtype dtype, int ndim,
+                            const int64_t *shape);
 
 /* Adds a contiguous copy of `tensor` (any strides), replacing an entry of that name. */
 dppo_status dppo_named_put(dppo_named *map, const char *name, const dppo_tensor *tensor);
@@ -31,7 +32,8 @@ dppo_status dppo_named_put_i64(dppo_named *map, const char *name, int64_t value)
 dppo_tensor *dppo_named_get(const dppo_named *map, const char *name);
 
 /* The same with a message that names it: DPPO_INVALID when absent, or of another dtype. */
-dppo_status dppo_named_require(const dppo_named *map, const char *name, dppo_dtype dtype, dppo_tensor **tensor);
+dppo_status dppo_named_require(const dppo_named *map, const char *name, dppo_dtype dtype,
+                               dppo_tensor **tensor);
 
 /* Adds copies of all entries of `from`, names prefixed. */
 dppo_status dppo_named_merge(dppo_named *map, const char *prefix, const dppo_named *from);
