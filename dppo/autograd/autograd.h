@@ -1,4 +1,5 @@
-/* The context of a computation: where results live, what is recorded, which numbers are drawn, what went wrong.
+/* The context of a computation: where results live, what is recorded, which numbers are drawn, what went
+ * wrong.
  *
  * Every operation of autograd/functions.h takes a context first and returns a tensor in its arena. Errors are
  * sticky: an operation that fails stores one message and returns NULL, operations that are given NULL return
@@ -20,10 +21,10 @@ enum { DPPO_MAX_INPUTS = 8 };
 typedef struct dppo_context dppo_context;
 typedef struct dppo_node dppo_node;
 
-/* Computes the gradients of the node's inputs from that of its output: writes input_gradients[i] (NULL where none is
- * needed: check dppo_needs_grad(node, i)). */
-typedef void dppo_backward_function(dppo_context *context, const dppo_node *node, dppo_tensor *output_gradient,
-                                    dppo_tensor **input_gradients);
+/* Computes the gradients of the node's inputs from that of its output: writes input_gradients[i] (NULL where
+ * none is needed: check dppo_needs_grad(node, i)). */
+typedef void dppo_backward_function(dppo_context *context, const dppo_node *node,
+                                    dppo_tensor *output_gradient, dppo_tensor **input_gradients);
 
 struct dppo_node {
     const char *name; /* the function's torch name */
@@ -58,8 +59,8 @@ bool dppo_set_grad_enabled(dppo_context *context, bool enabled);
 bool dppo_grad_enabled(const dppo_context *context);
 
 /* For authors of operations. dppo_result: a new contiguous tensor. dppo_view: a tensor over the same data.
- * dppo_record: makes `output` the result of a node when recording is on and one of `inputs` requires a gradient;
- * returns the node, or NULL when nothing is recorded (then `saved` is not needed). */
+ * dppo_record: makes `output` the result of a node when recording is on and one of `inputs` requires a
+ * gradient; returns the node, or NULL when nothing is recorded (then `saved` is not needed). */
 dppo_tensor *dppo_result(dppo_context *context, dppo_dtype dtype, int ndim, const int64_t *shape);
 dppo_tensor *dppo_view_of(dppo_context *context, const dppo_tensor *tensor, int ndim, const int64_t *shape,
                           const int64_t *stride, int64_t offset);
@@ -67,14 +68,16 @@ dppo_node *dppo_record(dppo_context *context, const char *name, dppo_tensor *out
                        dppo_tensor *const *inputs, dppo_backward_function *backward);
 bool dppo_needs_grad(const dppo_node *node, int input);
 
-/* Accumulates d(sum outputs[i] * cotangents[i]) into `grad` of every leaf that requires one; a NULL cotangent is 1
- * for a rank-0 output. grad is created on the heap when it is NULL. */
+/* Accumulates d(sum outputs[i] * cotangents[i]) into `grad` of every leaf that requires one; a NULL cotangent
+ * is 1 for a rank-0 output. grad is created on the heap when it is NULL. */
 dppo_status dppo_backward(dppo_context *context, int count, dppo_tensor *const *outputs,
                           dppo_tensor *const *cotangents);
 
-/* The gradients with respect to `inputs` (leaves or results), as tensors of the context (NULL where the outputs do
- * not depend on one), without touching any `grad`; create_graph records the computation of the gradients too. */
-dppo_status dppo_grad(dppo_context *context, int count, dppo_tensor *const *outputs, dppo_tensor *const *cotangents,
-                      int input_count, dppo_tensor *const *inputs, bool create_graph, dppo_tensor **gradients);
+/* The gradients with respect to `inputs` (leaves or results), as tensors of the context (NULL where the
+ * outputs do not depend on one), without touching any `grad`; create_graph records the computation of the
+ * gradients too. */
+dppo_status dppo_grad(dppo_context *context, int count, dppo_tensor *const *outputs,
+                      dppo_tensor *const *cotangents, int input_count, dppo_tensor *const *inputs,
+                      bool create_graph, dppo_tensor **gradients);
 
 #endif

@@ -1,9 +1,10 @@
 /* Differentiable functions, named as in torch and grouped as in its documentation.
  *
- * Semantics are PyTorch 1.13's on the CPU for float32 (indices int64, masks bool): broadcasting, negative dims,
- * keepdim, NaN and inf, gradients at kinks and ties. `cx` is the context, results live in its arena, NULL means
- * failure (autograd.h). Where torch's order of rounding is known it is followed, so that results are equal to
- * single-threaded libtorch's (ATEN_CPU_CAPABILITY=avx2) bit for bit; `dppo parity list` says where they are. */
+ * Semantics are PyTorch 1.13's on the CPU for float32 (indices int64, masks bool): broadcasting, negative
+ * dims, keepdim, NaN and inf, gradients at kinks and ties. `cx` is the context, results live in its arena,
+ * NULL means failure (autograd.h). Where torch's order of rounding is known it is followed, so that results
+ * are equal to single-threaded libtorch's (ATEN_CPU_CAPABILITY=avx2) bit for bit; `dppo parity list` says
+ * where they are. */
 #ifndef DPPO_AUTOGRAD_FUNCTIONS_H
 #define DPPO_AUTOGRAD_FUNCTIONS_H
 
@@ -25,7 +26,8 @@ dppo_tensor *dppo_from_f32(dppo_cx *cx, int ndim, const int64_t *shape, const fl
 dppo_tensor *dppo_from_i64(dppo_cx *cx, int ndim, const int64_t *shape, const int64_t *values);
 dppo_tensor *dppo_scalar(dppo_cx *cx, double value); /* rank 0, float32 */
 
-/* -- random sampling, from the context's generator -------------------------------------------------------- */
+/* -- random sampling, from the context's generator --------------------------------------------------------
+ */
 dppo_tensor *dppo_randn(dppo_cx *cx, int ndim, const int64_t *shape);
 dppo_tensor *dppo_rand(dppo_cx *cx, int ndim, const int64_t *shape);
 dppo_tensor *dppo_randn_like(dppo_cx *cx, dppo_tensor *input);
@@ -33,32 +35,38 @@ dppo_tensor *dppo_randint(dppo_cx *cx, int64_t low, int64_t high, int ndim, cons
 dppo_tensor *dppo_randperm(dppo_cx *cx, int64_t n);
 dppo_tensor *dppo_multinomial(dppo_cx *cx, dppo_tensor *input, int64_t num_samples, bool replacement);
 
-/* -- indexing, slicing, joining, mutating ------------------------------------------------------------------ */
-dppo_tensor *dppo_reshape(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *shape); /* one -1 allowed */
-dppo_tensor *dppo_view(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *shape);    /* fails if not viewable */
+/* -- indexing, slicing, joining, mutating ------------------------------------------------------------------
+ */
+dppo_tensor *dppo_reshape(dppo_cx *cx, dppo_tensor *input, int ndim,
+                          const int64_t *shape); /* one -1 allowed */
+dppo_tensor *dppo_view(dppo_cx *cx, dppo_tensor *input, int ndim,
+                       const int64_t *shape); /* fails if not viewable */
 dppo_tensor *dppo_flatten(dppo_cx *cx, dppo_tensor *input, int start_dim, int end_dim);
 dppo_tensor *dppo_unsqueeze(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_squeeze(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_squeeze_dim(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_transpose(dppo_cx *cx, dppo_tensor *input, int dim0, int dim1);
 dppo_tensor *dppo_permute(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims);
-dppo_tensor *dppo_expand(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *shape); /* -1 keeps a size */
+dppo_tensor *dppo_expand(dppo_cx *cx, dppo_tensor *input, int ndim,
+                         const int64_t *shape); /* -1 keeps a size */
 dppo_tensor *dppo_expand_as(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_repeat(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *repeats);
 dppo_tensor *dppo_repeat_interleave(dppo_cx *cx, dppo_tensor *input, int64_t repeats, int dim);
 dppo_tensor *dppo_contiguous(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_clone(dppo_cx *cx, dppo_tensor *input);
-dppo_tensor *dppo_detach(dppo_cx *cx, dppo_tensor *input); /* a view without history */
+dppo_tensor *dppo_detach(dppo_cx *cx, dppo_tensor *input);                     /* a view without history */
 dppo_tensor *dppo_to_dtype(dppo_cx *cx, dppo_tensor *input, dppo_dtype dtype); /* .float(), .long(), ... */
-dppo_tensor *dppo_narrow(dppo_cx *cx, dppo_tensor *input, int dim, int64_t start, int64_t length); /* x[:, a:b] */
-dppo_tensor *dppo_select(dppo_cx *cx, dppo_tensor *input, int dim, int64_t index);                 /* x[:, i] */
+dppo_tensor *dppo_narrow(dppo_cx *cx, dppo_tensor *input, int dim, int64_t start,
+                         int64_t length);                                          /* x[:, a:b] */
+dppo_tensor *dppo_select(dppo_cx *cx, dppo_tensor *input, int dim, int64_t index); /* x[:, i] */
 dppo_tensor *dppo_cat(dppo_cx *cx, int count, dppo_tensor *const *tensors, int dim);
 dppo_tensor *dppo_stack(dppo_cx *cx, int count, dppo_tensor *const *tensors, int dim);
 dppo_tensor *dppo_hstack(dppo_cx *cx, int count, dppo_tensor *const *tensors);
 /* torch.split: pieces of `size` along dim (the last may be smaller); returns how many, at most `capacity`. */
 int dppo_split(dppo_cx *cx, dppo_tensor *input, int64_t size, int dim, dppo_tensor **pieces, int capacity);
 dppo_tensor *dppo_gather(dppo_cx *cx, dppo_tensor *input, int dim, dppo_tensor *index);
-dppo_tensor *dppo_index_select(dppo_cx *cx, dppo_tensor *input, int dim, dppo_tensor *index); /* x[index]: int64 (n) */
+dppo_tensor *dppo_index_select(dppo_cx *cx, dppo_tensor *input, int dim,
+                               dppo_tensor *index); /* x[index]: int64 (n) */
 dppo_tensor *dppo_index_put_rows(dppo_cx *cx, dppo_tensor *input, dppo_tensor *index, dppo_tensor *rows);
 dppo_tensor *dppo_flip(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims);
 dppo_tensor *dppo_where(dppo_cx *cx, dppo_tensor *condition, dppo_tensor *input, dppo_tensor *other);
@@ -67,7 +75,8 @@ dppo_tensor *dppo_triu(dppo_cx *cx, dppo_tensor *input, int64_t diagonal);
 /* indices of flat `index` (int64) in `shape`: out[i] for each dim. */
 bool dppo_unravel_index(dppo_cx *cx, dppo_tensor *index, int ndim, const int64_t *shape, dppo_tensor **out);
 
-/* -- pointwise --------------------------------------------------------------------------------------------- */
+/* -- pointwise ---------------------------------------------------------------------------------------------
+ */
 dppo_tensor *dppo_add(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_sub(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_mul(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
@@ -77,7 +86,8 @@ dppo_tensor *dppo_sub_scalar(dppo_cx *cx, dppo_tensor *input, double other);
 dppo_tensor *dppo_rsub_scalar(dppo_cx *cx, dppo_tensor *input, double other); /* other - input */
 dppo_tensor *dppo_mul_scalar(dppo_cx *cx, dppo_tensor *input, double other);
 dppo_tensor *dppo_div_scalar(dppo_cx *cx, dppo_tensor *input, double other);
-dppo_tensor *dppo_rdiv_scalar(dppo_cx *cx, dppo_tensor *input, double other); /* other / input: reciprocal * other */
+dppo_tensor *dppo_rdiv_scalar(dppo_cx *cx, dppo_tensor *input,
+                              double other); /* other / input: reciprocal * other */
 dppo_tensor *dppo_pow_scalar(dppo_cx *cx, dppo_tensor *input, double exponent);
 dppo_tensor *dppo_neg(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_abs(dppo_cx *cx, dppo_tensor *input);
@@ -96,9 +106,11 @@ dppo_tensor *dppo_erf(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_round(dppo_cx *cx, dppo_tensor *input);
 /* Bounds: +-INFINITY for "none". Gradient passes where min <= x <= max. */
 dppo_tensor *dppo_clamp(dppo_cx *cx, dppo_tensor *input, double min, double max);
-dppo_tensor *dppo_clamp_tensor(dppo_cx *cx, dppo_tensor *input, dppo_tensor *min, dppo_tensor *max); /* NULL: none */
-dppo_tensor *dppo_clamp_inplace(dppo_cx *cx, dppo_tensor *input, double min, double max);            /* clamp_ */
-dppo_tensor *dppo_maximum(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other); /* ties share the gradient equally */
+dppo_tensor *dppo_clamp_tensor(dppo_cx *cx, dppo_tensor *input, dppo_tensor *min,
+                               dppo_tensor *max);                                         /* NULL: none */
+dppo_tensor *dppo_clamp_inplace(dppo_cx *cx, dppo_tensor *input, double min, double max); /* clamp_ */
+dppo_tensor *dppo_maximum(dppo_cx *cx, dppo_tensor *input,
+                          dppo_tensor *other); /* ties share the gradient equally */
 dppo_tensor *dppo_minimum(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 /* comparisons, bool results, no gradient */
 dppo_tensor *dppo_gt(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
@@ -108,13 +120,17 @@ dppo_tensor *dppo_le(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_eq(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_isnan(dppo_cx *cx, dppo_tensor *input);
 
-/* -- reductions: dims may be negative; ndim 0 reduces all ----------------------------------------------------- */
+/* -- reductions: dims may be negative; ndim 0 reduces all
+ * ----------------------------------------------------- */
 dppo_tensor *dppo_sum(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim);
 dppo_tensor *dppo_mean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim);
-dppo_tensor *dppo_var(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction, bool keepdim);
-dppo_tensor *dppo_std(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction, bool keepdim);
+dppo_tensor *dppo_var(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction,
+                      bool keepdim);
+dppo_tensor *dppo_std(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction,
+                      bool keepdim);
 dppo_tensor *dppo_nanmean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim);
-dppo_tensor *dppo_prod(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim); /* dim DPPO_ALL: of all elements */
+dppo_tensor *dppo_prod(dppo_cx *cx, dppo_tensor *input, int dim,
+                       bool keepdim); /* dim DPPO_ALL: of all elements */
 dppo_tensor *dppo_max_all(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_min_all(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_max_dim(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim, dppo_tensor **indices);
@@ -122,17 +138,20 @@ dppo_tensor *dppo_min_dim(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim
 dppo_tensor *dppo_argmax(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim);
 dppo_tensor *dppo_logsumexp(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim);
 dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim);
-dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input, double q); /* over all elements, linear interpolation */
-double dppo_item(dppo_cx *cx, dppo_tensor *input);                   /* of one element; NaN after a failure */
+dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input,
+                           double q);              /* over all elements, linear interpolation */
+double dppo_item(dppo_cx *cx, dppo_tensor *input); /* of one element; NaN after a failure */
 enum { DPPO_ALL = 1 << 20 };
 
-/* -- matrices ----------------------------------------------------------------------------------------------- */
+/* -- matrices -----------------------------------------------------------------------------------------------
+ */
 dppo_tensor *dppo_matmul(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other); /* 1-D, 2-D and batched */
 dppo_tensor *dppo_dot(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 /* input (..., in), weight (out, in), bias (out) or NULL -> (..., out) */
 dppo_tensor *dppo_linear(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias);
 
-/* -- torch.nn.functional ------------------------------------------------------------------------------------- */
+/* -- torch.nn.functional
+ * ------------------------------------------------------------------------------------- */
 dppo_tensor *dppo_relu(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha);
 dppo_tensor *dppo_gelu(dppo_cx *cx, dppo_tensor *input); /* exact, erf */
@@ -141,7 +160,8 @@ dppo_tensor *dppo_softplus(dppo_cx *cx, dppo_tensor *input, double beta, double 
 dppo_tensor *dppo_softmax(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_log_softmax(dppo_cx *cx, dppo_tensor *input, int dim);
 /* Over the last dim; weight and bias of that size, or NULL. */
-dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias, double eps);
+dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                             double eps);
 dppo_tensor *dppo_mse_loss(dppo_cx *cx, dppo_tensor *input, dppo_tensor *target); /* mean */
 dppo_tensor *dppo_dropout(dppo_cx *cx, dppo_tensor *input, double p, bool training);
 dppo_tensor *dppo_embedding(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight);

@@ -1,0 +1,257 @@
+#include "autograd/autograd.h"
+#include "autograd/functions.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The gradient a leaf gathers during one backward. It is added to leaf->grad only at the end, as torch's
+ * engine sums all contributions of a call before it touches .grad. */
+typedef struct leaf_gradient {
+    dppo_tensor *leaf, *gradient;
+} leaf_gradient;
+
+struct dppo_context {
+    dppo_arena *arena;
+    dppo_generator *generator;
+    dppo_node *last;
+    int64_t sequence;
+    bool grad_enabled;
+    dppo_status status;
+    leaf_gradient *leaves;
+    size_t leaf_count, leaf_capacity;
+};
+
+dppo_context *dppo_context_new(dppo_generator *generator) {
+    dppo_context *context = calloc(1, sizeof *context);
+    if (!context) return NULL;
+    context->arena = dppo_arena_new();
+    context->generator = generator;
+    context->grad_enabled = true;
+    if (context->arena) return context;
+    free(context);
+    return NULL;
+}
+
+void dppo_context_free(dppo_context *context) {
+    if (!context) return;
+    dppo_arena_free(context->arena);
+    free(context->leaves);
+    free(context);
+}
+
+dppo_arena *dppo_context_arena(dppo_context *context) {
+    return context->arena;
+}
+
+dppo_generator *dppo_context_generator(dppo_context *context) {
+    return context->generator;
+}
+
+void dppo_context_reset(dppo_context *context) {
+    dppo_arena_reset(context->arena);
+    context->last = NULL;
+    context->status = DPPO_OK;
+    context->leaf_count = 0;
+}
+
+dppo_status dppo_context_status(dppo_context *context) {
+    return context->status;
+}
+
+dppo_tensor *dppo_context_fail(dppo_context *context, dppo_status status, const char *format, ...) {
+    char text[900];
+    va_list arguments;
+    if (context->status != DPPO_OK) return NULL; /* the first failure is the cause */
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    context->status = dppo_fail(status, "%s", text);
+    return NULL;
+}
+
+bool dppo_set_grad_enabled(dppo_context *context, bool enabled) {
+    bool before = context->grad_enabled;
+    context->grad_enabled = enabled;
+    return before;
+}
+
+bool dppo_grad_enabled(const dppo_context *context) {
+    return context->grad_enabled;
+}
+
+dppo_tensor *dppo_result(dppo_context *context, dppo_dtype dtype, int ndim, const int64_t *shape) {
+    if (context->status != DPPO_OK) return NULL;
+    dppo_tensor *tensor = dppo_tensor_new(context->arena, dtype, ndim, shape);
+    if (tensor) return tensor;
+    char text[160];
+    return dppo_context_fail(
+        context, DPPO_NO_MEMORY, "no memory for a tensor of shape %s",
+        dppo_shape_text(ndim < DPPO_MAX_DIMS ? ndim : DPPO_MAX_DIMS, shape, text, sizeof text));
+}
+
+dppo_tensor *dppo_view_of(dppo_context *context, const dppo_tensor *tensor, int ndim, const int64_t *shape,
+                          const int64_t *stride, int64_t offset) {
+    if (context->status != DPPO_OK) return NULL;
+    dppo_tensor *view = dppo_arena_alloc(context->arena, sizeof *view);
+    if (!view) return dppo_context_fail(context, DPPO_NO_MEMORY, "no memory for a view");
+    *view = (dppo_tensor){.dtype = tensor->dtype, .ndim = ndim};
+    for (int d = 0; d < ndim; d++) {
+        view->shape[d] = shape[d];
+        view->stride[d] = stride[d];
+    }
+    view->data = (unsigned char *)tensor->data + offset * (int64_t)dppo_dtype_size(tensor->dtype);
+    return view;
+}
+
+dppo_node *dppo_record(dppo_context *context, const char *name, dppo_tensor *output, int input_count,
+                       dppo_tensor *const *inputs, dppo_backward_function *backward) {
+    bool wanted = false;
+    if (!context->grad_enabled || context->status != DPPO_OK) return NULL;
+    for (int i = 0; i < input_count; i++)
+        wanted = wanted || (inputs[i] && inputs[i]->requires_grad);
+    if (!wanted) return NULL;
+    dppo_node *node = dppo_arena_alloc(context->arena, sizeof *node);
+    if (!node) {
+        (void)dppo_context_fail(context, DPPO_NO_MEMORY, "%s: no memory for the tape", name);
+        return NULL;
+    }
+    *node = (dppo_node){.name = name,
+                        .backward = backward,
+                        .output = output,
+                        .input_count = input_count,
+                        .previous = context->last,
+                        .sequence = context->sequence++};
+    for (int i = 0; i < input_count; i++)
+        node->inputs[i] = inputs[i];
+    output->node = node;
+    output->requires_grad = true;
+    context->last = node;
+    return node;
+}
+
+bool dppo_needs_grad(const dppo_node *node, int input) {
+    return input < node->input_count && node->inputs[input] && node->inputs[input]->requires_grad;
+}
+
+static dppo_tensor **leaf_slot(dppo_context *context, dppo_tensor *leaf) {
+    for (size_t i = 0; i < context->leaf_count; i++)
+        if (context->leaves[i].leaf == leaf) return &context->leaves[i].gradient;
+    if (context->leaf_count == context->leaf_capacity) {
+        size_t capacity = context->leaf_capacity ? 2 * context->leaf_capacity : 64;
+        leaf_gradient *leaves = realloc(context->leaves, capacity * sizeof *leaves);
+        if (!leaves) {
+            (void)dppo_context_fail(context, DPPO_NO_MEMORY, "backward: no memory for %zu leaves", capacity);
+            return NULL;
+        }
+        context->leaves = leaves;
+        context->leaf_capacity = capacity;
+    }
+    context->leaves[context->leaf_count] = (leaf_gradient){leaf, NULL};
+    return &context->leaves[context->leaf_count++].gradient;
+}
+
+/* Adds one contribution to what a tensor has gathered so far: old + new, in the order of arrival. */
+static void accumulate(dppo_context *context, const char *name, dppo_tensor *input, dppo_tensor *gradient) {
+    if (!gradient || !input->requires_grad) return;
+    char a[128], b[128];
+    if (!dppo_same_shape(input, gradient)) {
+        (void)dppo_context_fail(context, DPPO_INVALID, "%s: a gradient of shape %s for a tensor of shape %s",
+                                name, dppo_shape_text(gradient->ndim, gradient->shape, a, sizeof a),
+                                dppo_shape_text(input->ndim, input->shape, b, sizeof b));
+        return;
+    }
+    dppo_tensor **slot = input->node ? &input->node->gradient : leaf_slot(context, input);
+    if (!slot) return;
+    *slot = *slot ? dppo_add(context, *slot, gradient) : gradient;
+}
+
+static void run_node(dppo_context *context, dppo_node *node) {
+    dppo_tensor *gradients[DPPO_MAX_INPUTS] = {0};
+    node->backward(context, node, node->gradient, gradients);
+    for (int i = 0; i < node->input_count && context->status == DPPO_OK; i++)
+        if (node->inputs[i]) accumulate(context, node->name, node->inputs[i], gradients[i]);
+}
+
+/* Runs the tape from its end; keeps the gradients of `kept` results (their nodes' gradient is copied to
+ * `found`). */
+static void run_tape(dppo_context *context, dppo_node *last, int kept_count, dppo_tensor *const *kept,
+                     dppo_tensor **found) {
+    for (dppo_node *node = last; node && context->status == DPPO_OK; node = node->previous) {
+        if (!node->gradient) continue;
+        for (int i = 0; i < kept_count; i++)
+            if (kept[i]->node == node) found[i] = node->gradient;
+        run_node(context, node);
+        node->gradient = NULL;
+    }
+    for (dppo_node *node = last; node; node = node->previous)
+        node->gradient = NULL; /* after a failure half-way */
+}
+
+static void seed_outputs(dppo_context *context, int count, dppo_tensor *const *outputs,
+                         dppo_tensor *const *cotangents) {
+    context->leaf_count = 0;
+    for (int i = 0; i < count; i++) {
+        dppo_tensor *cotangent = cotangents ? cotangents[i] : NULL;
+        if (!outputs[i]) {
+            (void)dppo_context_fail(context, DPPO_INVALID, "backward: output %d is missing", i);
+            return;
+        }
+        if (!cotangent && dppo_numel(outputs[i]) == 1) cotangent = dppo_ones_like(context, outputs[i]);
+        if (!cotangent)
+            (void)dppo_context_fail(context, DPPO_INVALID,
+                                    "backward: output %d has %lld elements and no cotangent", i,
+                                    (long long)dppo_numel(outputs[i]));
+        accumulate(context, "backward", outputs[i], cotangent);
+    }
+}
+
+static dppo_status add_to_grad(dppo_tensor *leaf, const dppo_tensor *gradient) {
+    if (!leaf->grad) {
+        leaf->grad = dppo_tensor_heap(leaf->dtype, leaf->ndim, leaf->shape);
+        if (!leaf->grad) return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
+        dppo_tensor_pack(gradient, leaf->grad->data);
+        return DPPO_OK;
+    }
+    int64_t count = dppo_numel(leaf);
+    float *grad = dppo_f32(leaf->grad);
+    if (dppo_is_contiguous(gradient)) {
+        const float *more = dppo_f32(gradient);
+        for (int64_t i = 0; i < count; i++)
+            grad[i] += more[i];
+        return DPPO_OK;
+    }
+    for (int64_t i = 0; i < count; i++)
+        grad[i] += (float)dppo_tensor_at(gradient, i);
+    return DPPO_OK;
+}
+
+dppo_status dppo_backward(dppo_context *context, int count, dppo_tensor *const *outputs,
+                          dppo_tensor *const *cotangents) {
+    bool before = dppo_set_grad_enabled(context, false);
+    seed_outputs(context, count, outputs, cotangents);
+    run_tape(context, context->last, 0, NULL, NULL);
+    dppo_set_grad_enabled(context, before);
+    for (size_t i = 0; i < context->leaf_count && context->status == DPPO_OK; i++)
+        if (context->leaves[i].gradient)
+            context->status = add_to_grad(context->leaves[i].leaf, context->leaves[i].gradient);
+    context->leaf_count = 0;
+    return context->status;
+}
+
+dppo_status dppo_grad(dppo_context *context, int count, dppo_tensor *const *outputs,
+                      dppo_tensor *const *cotangents, int input_count, dppo_tensor *const *inputs,
+                      bool create_graph, dppo_tensor **gradients) {
+    bool before = dppo_set_grad_enabled(context, create_graph);
+    for (int i = 0; i < input_count; i++)
+        gradients[i] = NULL;
+    seed_outputs(context, count, outputs, cotangents);
+    run_tape(context, context->last, input_count, inputs, gradients);
+    for (int i = 0; i < input_count; i++)
+        for (size_t l = 0; l < context->leaf_count && !inputs[i]->node; l++)
+            if (context->leaves[l].leaf == inputs[i]) gradients[i] = context->leaves[l].gradient;
+    context->leaf_count = 0;
+    dppo_set_grad_enabled(context, before);
+    return context->status;
+}
