@@ -12,6 +12,8 @@
 
 typedef dppo_context dppo_cx;
 
+enum { DPPO_ALL = 1 << 20 }; /* as a dim: all elements, flattened */
+
 /* -- creation -------------------------------------------------------------------------------------------- */
 dppo_tensor *dppo_full(dppo_cx *cx, dppo_dtype dtype, int ndim, const int64_t *shape, double value);
 dppo_tensor *dppo_zeros(dppo_cx *cx, dppo_dtype dtype, int ndim, const int64_t *shape);
@@ -50,8 +52,11 @@ dppo_tensor *dppo_permute(dppo_cx *cx, dppo_tensor *input, int ndim, const int *
 dppo_tensor *dppo_expand(dppo_cx *cx, dppo_tensor *input, int ndim,
                          const int64_t *shape); /* -1 keeps a size */
 dppo_tensor *dppo_expand_as(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
+/* The sum over the dims along which `shape` was expanded to the input's: the backward of broadcasting. */
+dppo_tensor *dppo_sum_to_size(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *shape);
 dppo_tensor *dppo_repeat(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *repeats);
-dppo_tensor *dppo_repeat_interleave(dppo_cx *cx, dppo_tensor *input, int64_t repeats, int dim);
+dppo_tensor *dppo_repeat_interleave(dppo_cx *cx, dppo_tensor *input, int64_t repeats,
+                                    int dim); /* or DPPO_ALL */
 dppo_tensor *dppo_contiguous(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_clone(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_detach(dppo_cx *cx, dppo_tensor *input);                     /* a view without history */
@@ -141,7 +146,6 @@ dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input,
                            double q);              /* over all elements, linear interpolation */
 double dppo_item(dppo_cx *cx, dppo_tensor *input); /* of one element; NaN after a failure */
-enum { DPPO_ALL = 1 << 20 };
 
 /* -- matrices -----------------------------------------------------------------------------------------------
  */
