@@ -1,0 +1,69 @@
+/* From a config node with `_target_` to a module, as hydra.utils.instantiate does in the original.
+ *
+ * The class is the last component of `_target_`; its keys are the arguments of the original's constructor,
+ * with the original's defaults. Nested nodes with a `_target_` are built first, in the order of their keys,
+ * so that initial weights are drawn from the generator in torch's order. */
+#ifndef DPPO_MODELS_BUILD_H
+#define DPPO_MODELS_BUILD_H
+
+#include "config/config.h"
+#include "nn/module.h"
+
+/* Every class that can be built: the `_target_` and the name of its builder, dppo_build_<name>(). */
+#define DPPO_TARGETS(X)                                                                                      \
+    X(MLP, mlp)                                                                                              \
+    X(ResidualMLP, residual_mlp)                                                                             \
+    X(SinusoidalPosEmb, sinusoidal_pos_emb)                                                                  \
+    X(DiffusionMLP, diffusion_mlp)                                                                           \
+    X(CriticObs, critic_obs)                                                                                 \
+    X(Gaussian_MLP, gaussian_mlp)                                                                            \
+    X(GaussianModel, gaussian_model)                                                                         \
+    X(VPG_Gaussian, vpg_gaussian)                                                                            \
+    X(PPO_Gaussian, ppo_gaussian)                                                                            \
+    X(EtaFixed, eta_fixed)                                                                                   \
+    X(DiffusionModel, diffusion_model)                                                                       \
+    X(VPGDiffusion, vpg_diffusion)                                                                           \
+    X(PPODiffusion, ppo_diffusion)                                                                           \
+    X(DiffusionEval, diffusion_eval)
+
+typedef dppo_status dppo_builder(const dppo_config *config, dppo_generator *generator, dppo_module **module);
+
+/* Builds a module (owned by the caller: dppo_module_free). `config` must be resolved. The generator draws the
+ * initial weights; NULL leaves them zero, for a module whose state is loaded next. network_path and device
+ * are accepted and not acted upon (dppo_model_load_pretrained does the former).
+ *
+ * DPPO_MISSING names a `_target_` that is not in the table; DPPO_INVALID names an unknown, missing or
+ * mistyped key. Where the original's signature ends in **kwargs and ignores them, unknown plain values are
+ * ignored too. */
+dppo_builder dppo_build_module;
+
+/* What the original's constructor does with the checkpoint at `network_path`, already read ("ema/<name>",
+ * "model/<name>", as dppo_checkpoint_read gives it): a DiffusionModel prefers "ema/"; VPGDiffusion and its
+ * heirs copy a pre-trained network to actor_ft, or load everything of a fine-tuned one; DiffusionEval takes
+ * "model/actor." and "model/actor_ft."; Gaussian policies take the network only and copy it to the frozen
+ * actor. Names that do not match are passed over, as strict=False does there; that none at all matches is
+ * DPPO_INVALID. */
+dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *checkpoint);
+
+/* -- for the builders
+ * ---------------------------------------------------------------------------------------- */
+#define DPPO_DECLARE_BUILDER(target, name) dppo_builder dppo_build_##name;
+DPPO_TARGETS(DPPO_DECLARE_BUILDER)
+#undef DPPO_DECLARE_BUILDER
+
+/* A nested module: its key, the class it must be, where to put it. */
+typedef struct dppo_nested {
+    const char *key, *type;
+    dppo_module **module; /* owned by the caller once set */
+    bool optional;
+} dppo_nested;
+
+/* Builds the nested modules in the order of the config's keys. After a failure none is left behind. */
+dppo_status dppo_build_nested(const dppo_config *config, dppo_generator *generator, size_t count,
+                              const dppo_nested *nested);
+
+/* A second module of the same config with the same values; draws nothing (copy.deepcopy). requires_grad is
+ * that of a fresh module. */
+dppo_status dppo_build_copy(const dppo_config *config, const dppo_module *from, dppo_module **copy);
+
+#endif

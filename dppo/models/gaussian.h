@@ -1,0 +1,65 @@
+/* Gaussian policies: GaussianModel, VPG_Gaussian, PPO_Gaussian of the original (model/common/gaussian.py,
+ * model/rl).
+ *
+ * state_dict: GaussianModel: network.*; VPG_Gaussian and PPO_Gaussian: network.*, critic.*, actor_ft.* (the
+ * network under a second name), actor.* (its frozen copy). */
+#ifndef DPPO_MODELS_GAUSSIAN_H
+#define DPPO_MODELS_GAUSSIAN_H
+
+#include "models/networks.h"
+#include "models/ppo.h"
+
+/* Arguments of the constructors, by the original's names; NaN stands for Python's None. */
+typedef struct dppo_gaussian {
+    dppo_module module; /* "GaussianModel", "VPG_Gaussian" or "PPO_Gaussian" */
+    int64_t horizon_steps;
+    double randn_clip_value; /* samples are kept within so many standard deviations of the mean; 10 */
+    bool tanh_output;        /* squash the sample (SAC); false */
+    /* PPO_Gaussian */
+    double clip_ploss_coef;
+    double clip_vloss_coef; /* None: values are not clipped */
+    bool norm_adv;          /* true */
+
+    dppo_module *network;        /* a Gaussian_MLP: the policy; VPG: also actor_ft */
+    dppo_module *actor_ft;       /* VPG, PPO: the network, trained */
+    dppo_module *actor, *critic; /* VPG, PPO: the frozen copy; a CriticObs; else NULL */
+} dppo_gaussian;
+
+/* The struct of a module built as one of the three; NULL for any other. */
+dppo_gaussian *dppo_gaussian_of(dppo_module *module);
+
+typedef struct dppo_gaussian_options {
+    bool deterministic;   /* std 1e-4 */
+    bool use_base_policy; /* sample from the frozen actor (VPG, PPO) */
+    bool reparameterize;  /* rsample: gradients flow through the sample */
+    bool get_logprob;
+} dppo_gaussian_options;
+
+/* GaussianModel.forward: state (B, To, Do) -> actions (B, Ta, Da); draws randn (B, Ta Da). With get_logprob
+ * the sum of log-probabilities (B) goes to *log_prob, which may be NULL otherwise. */
+dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+                                   dppo_gaussian_options options, dppo_tensor **log_prob);
+/* VPG_Gaussian.forward: the same without gradients. */
+dppo_tensor *dppo_vpg_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+                                       bool deterministic, bool use_base_policy);
+
+/* GaussianModel.loss: -mean log p(true_action) - ent_coef entropy, rank 0. true_action (B, Ta, Da); *entropy
+ * rank 0. */
+dppo_tensor *dppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *true_action,
+                                dppo_tensor *state, double ent_coef, dppo_tensor **entropy);
+
+/* VPG_Gaussian.get_logprobs: actions (B, Ta, Da) -> *log_prob (B), mean over Ta Da; *entropy, *std rank 0. */
+dppo_status dppo_vpg_gaussian_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+                                           dppo_tensor *actions, bool use_base_policy, dppo_tensor **log_prob,
+                                           dppo_tensor **entropy, dppo_tensor **std);
+
+/* PPO_Gaussian.loss: actions (B, Ta, Da), the others (B). */
+dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state, dppo_tensor *actions,
+                                   dppo_tensor *returns, dppo_tensor *oldvalues, dppo_tensor *advantages,
+                                   dppo_tensor *oldlogprobs, bool use_bc_loss, dppo_ppo_loss *loss);
+
+/* What agents need; NULL where the class has none. Borrowed. */
+dppo_module *dppo_gaussian_actor_ft(dppo_module *module); /* the trained network, of a GaussianModel too */
+dppo_module *dppo_gaussian_critic(dppo_module *module);
+
+#endif
