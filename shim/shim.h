@@ -1,24 +1,25 @@
 /* libtorch behind a C ABI: the independent second opinion.
  *
- * Plain C11. Every function returns a dppo_status and leaves its message in dppo_message(); exceptions stop at this
- * boundary. Handles are opaque. The shim shares no arithmetic with dppo/: it uses from it only what both sides
- * must see alike: cases and named tensors, the configuration tree, recorded draws and the generator that makes
- * them, and the environments. */
+ * Plain C11. Every function returns a dppo_status and leaves its message in dppo_message(); exceptions stop
+ * at this boundary. Handles are opaque. The shim shares no arithmetic with dppo/: it uses from it only what
+ * both sides must see alike: cases and named tensors, the configuration tree, recorded draws and the
+ * generator that makes them, and the environments. */
 #ifndef DPPO_SHIM_SHIM_H
 #define DPPO_SHIM_SHIM_H
-
-#include "algorithms/agent.h"
-#include "parity/door.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Sets libtorch up once: one thread unless told otherwise, deterministic algorithms, ATEN_CPU_CAPABILITY=avx2 (unless the
- * user set it) so that reductions add in one order on every machine. Called by the others when needed. */
+#include "algorithms/agent.h"
+#include "parity/door.h"
+
+/* Sets libtorch up once: one thread unless told otherwise, deterministic algorithms, ATEN_CPU_CAPABILITY=avx2
+ * (unless the user set it) so that reductions add in one order on every machine. Called by the others when
+ * needed. */
 dppo_status shim_init(int threads);
 
-/* "1.13.0", the BLAS libtorch calls, the vector capability in use: for reports. Borrowed, static. */
+/* "1.13.1" and the vector capability in use ("AVX2"): for reports. Borrowed, static. */
 const char *shim_torch_version(void);
 const char *shim_cpu_capability(void);
 
@@ -27,7 +28,8 @@ const char *const *shim_functions(size_t *count);
 
 /* Calls a case in float32 with libtorch. `answer` is owned by the caller: dppo_answer_free(). */
 dppo_status shim_call(const dppo_case *parity_case, dppo_answer *answer);
-/* The same with every float input, parameter, draw and constant in float64: the truth. Answers are float64. */
+/* The same with every float input, parameter, draw and constant in float64: the truth. Answers are float64.
+ */
 dppo_status shim_call_float64(const dppo_case *parity_case, dppo_answer *answer);
 
 /* The torch side of the agents (agent.h). */
