@@ -68,9 +68,9 @@ dppo_status dppo_call_module(dppo_call *call, struct dppo_module *module, bool a
 const dppo_entry *dppo_c_entries(size_t *count);
 dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer);
 
-/* The C entries are spread over files by room; each file exports one list, ended by {NULL, NULL}:
- * parity/entries_torch.c, entries_models.c, entries_diffusion.c, entries_algorithms.c, entries_envs.c. */
-extern const dppo_entry dppo_entries_torch[], dppo_entries_models[], dppo_entries_diffusion[],
-    dppo_entries_algorithms[], dppo_entries_envs[];
+/* The C entries are spread over files by topic, parity/entries_<topic>.c; each exports one list, ended by {NULL, NULL}.
+ */
+extern const dppo_entry dppo_entries_shape[], dppo_entries_math[], dppo_entries_optim[], dppo_entries_models[],
+    dppo_entries_diffusion[], dppo_entries_envs[], dppo_entries_algorithms[];
 
 #endif

@@ -1,0 +1,232 @@
+#include "autograd/autograd.h"
+#include "nn/module.h"
+#include "parity/door.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct output {
+    char *name;
+    dppo_tensor *tensor; /* in the context's arena */
+} output;
+
+struct dppo_call {
+    const dppo_case *parity_case;
+    dppo_answer *answer;
+    dppo_generator *generator;
+    dppo_context *context;
+    dppo_named leaves; /* copies of the inputs: a call may write to them and gives them gradients */
+    output *outputs;
+    size_t output_count, output_capacity;
+    dppo_module *module;
+    bool report_state;
+};
+
+void dppo_answer_free(dppo_answer *answer) {
+    dppo_named_free(&answer->out);
+    dppo_named_free(&answer->grad);
+    dppo_named_free(&answer->state_after);
+}
+
+const dppo_case *dppo_call_case(const dppo_call *call) {
+    return call->parity_case;
+}
+
+struct dppo_context *dppo_call_context(dppo_call *call) {
+    return call->context;
+}
+
+dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name) {
+    return dppo_named_get(&call->leaves, name);
+}
+
+dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor) {
+    *tensor = dppo_call_input_or_null(call, name);
+    return *tensor ? DPPO_OK : dppo_fail(DPPO_INVALID, "in/%s: missing", name);
+}
+
+size_t dppo_call_sequence(dppo_call *call, const char *name, dppo_tensor **tensors, size_t capacity) {
+    char item[256];
+    size_t count = 0;
+    while (count < capacity) {
+        (void)snprintf(item, sizeof item, "%s/%zu", name, count);
+        tensors[count] = dppo_call_input_or_null(call, item);
+        if (!tensors[count]) break;
+        count++;
+    }
+    return count;
+}
+
+static dppo_status remember_output(dppo_call *call, const char *name, dppo_tensor *tensor) {
+    if (call->output_count == call->output_capacity) {
+        size_t capacity = call->output_capacity ? 2 * call->output_capacity : 8;
+        output *outputs = realloc(call->outputs, capacity * sizeof *outputs);
+        if (!outputs) return dppo_fail(DPPO_NO_MEMORY, "out/%s: out of memory", name);
+        call->outputs = outputs;
+        call->output_capacity = capacity;
+    }
+    char *copy = strdup(name);
+    if (!copy) return dppo_fail(DPPO_NO_MEMORY, "out/%s: out of memory", name);
+    call->outputs[call->output_count++] = (output){copy, tensor};
+    return DPPO_OK;
+}
+
+dppo_status dppo_call_output(dppo_call *call, const char *name, dppo_tensor *tensor) {
+    if (!tensor) {
+        DPPO_TRY(dppo_context_status(call->context));
+        return dppo_fail(DPPO_INVALID, "out/%s: the function gave no tensor and no message", name);
+    }
+    DPPO_TRY(dppo_named_put(&call->answer->out, name, tensor));
+    return remember_output(call, name, tensor);
+}
+
+dppo_status dppo_call_output_f64(dppo_call *call, const char *name, double value) {
+    return dppo_named_put_f64(&call->answer->out, name, value);
+}
+
+dppo_status dppo_call_output_i64(dppo_call *call, const char *name, int64_t value) {
+    return dppo_named_put_i64(&call->answer->out, name, value);
+}
+
+dppo_status dppo_call_output_copy(dppo_call *call, const char *name, const dppo_tensor *tensor) {
+    return dppo_named_put(&call->answer->out, name, tensor);
+}
+
+dppo_status dppo_call_module(dppo_call *call, dppo_module *module, bool after) {
+    if (!module) return dppo_fail(DPPO_NO_MEMORY, "the module was not built");
+    if (call->module) {
+        dppo_module_free(module);
+        return dppo_fail(DPPO_INVALID, "a call has one module under test");
+    }
+    call->module = module;
+    call->report_state = after;
+    /* Without recorded state the module keeps what its initialisers drew from the case's generator. */
+    if (call->parity_case->state.count == 0) return DPPO_OK;
+    dppo_status status = dppo_module_load_state_dict(module, "", &call->parity_case->state, true);
+    return status == DPPO_OK ? DPPO_OK : dppo_fail_in(status, "state");
+}
+
+/* Inputs become leaves: they want gradients when they are floating and the case has cotangents. */
+static dppo_status make_leaves(dppo_call *call) {
+    DPPO_TRY(dppo_named_merge(&call->leaves, "", &call->parity_case->in));
+    for (size_t i = 0; i < call->leaves.count; i++) {
+        dppo_tensor *leaf = call->leaves.entries[i].tensor;
+        bool floating = leaf->dtype == DPPO_F32 || leaf->dtype == DPPO_F64;
+        leaf->requires_grad = floating && call->parity_case->cotangent.count > 0;
+    }
+    return DPPO_OK;
+}
+
+static dppo_status prepare(dppo_call *call) {
+    const dppo_case *parity_case = call->parity_case;
+    call->generator = dppo_generator_new((uint64_t)parity_case->manual_seed);
+    if (!call->generator) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
+    if (parity_case->has_draws) DPPO_TRY(dppo_generator_replay(call->generator, &parity_case->draws));
+    call->context = dppo_context_new(call->generator);
+    if (!call->context) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
+    (void)dppo_set_grad_enabled(call->context, parity_case->cotangent.count > 0);
+    return make_leaves(call);
+}
+
+/* The outputs that have a cotangent, side by side with it; `outputs` and `cotangents` have room for all. */
+static dppo_status pair_cotangents(dppo_call *call, dppo_tensor **outputs, dppo_tensor **cotangents,
+                                   int *count) {
+    const dppo_named *given = &call->parity_case->cotangent;
+    *count = 0;
+    for (size_t i = 0; i < given->count; i++) {
+        dppo_tensor *result = NULL;
+        for (size_t j = 0; j < call->output_count; j++)
+            if (strcmp(call->outputs[j].name, given->entries[i].name) == 0) result = call->outputs[j].tensor;
+        if (!result)
+            return dppo_fail(DPPO_INVALID, "cotangent/%s: no differentiable result of that name",
+                             given->entries[i].name);
+        if (!dppo_same_shape(result, given->entries[i].tensor) ||
+            result->dtype != given->entries[i].tensor->dtype)
+            return dppo_fail(DPPO_INVALID, "cotangent/%s: not of the result's shape and type",
+                             given->entries[i].name);
+        if (!result->requires_grad) continue; /* depends on no leaf: contributes nothing */
+        outputs[*count] = result;
+        cotangents[(*count)++] = given->entries[i].tensor;
+    }
+    return DPPO_OK;
+}
+
+static dppo_status put_gradient(dppo_call *call, const char *group, const char *name,
+                                const dppo_tensor *leaf) {
+    char path[1024];
+    if (!leaf->requires_grad || !leaf->grad) return DPPO_OK;
+    (void)snprintf(path, sizeof path, "%s/%s", group, name);
+    return dppo_named_put(&call->answer->grad, path, leaf->grad);
+}
+
+static dppo_status report_parameter_gradients(dppo_call *call) {
+    if (!call->module) return DPPO_OK;
+    size_t count = dppo_module_parameters(call->module, NULL, NULL, 0);
+    dppo_tensor **parameters = calloc(count + 1, sizeof(dppo_tensor *));
+    char **names = calloc(count + 1, sizeof(char *));
+    dppo_status status = DPPO_OK;
+    if (!parameters || !names) {
+        status = dppo_fail(DPPO_NO_MEMORY, "out of memory");
+        count = 0;
+    } else {
+        (void)dppo_module_parameters(call->module, parameters, names, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (status == DPPO_OK) status = put_gradient(call, "state", names[i], parameters[i]);
+        free(names[i]);
+    }
+    free(names);
+    free(parameters);
+    return status;
+}
+
+/* Objective: sum over results of result * cotangent. */
+static dppo_status differentiate(dppo_call *call) {
+    size_t room = call->parity_case->cotangent.count;
+    if (room == 0) return DPPO_OK;
+    dppo_tensor **outputs = calloc(2 * room, sizeof(dppo_tensor *));
+    if (!outputs) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
+    int count;
+    dppo_status status = pair_cotangents(call, outputs, outputs + room, &count);
+    if (status == DPPO_OK && count > 0) status = dppo_backward(call->context, count, outputs, outputs + room);
+    free(outputs);
+    DPPO_TRY(status);
+    for (size_t i = 0; i < call->leaves.count; i++)
+        DPPO_TRY(put_gradient(call, "in", call->leaves.entries[i].name, call->leaves.entries[i].tensor));
+    return report_parameter_gradients(call);
+}
+
+static dppo_status run(dppo_call *call, const dppo_entry *entry) {
+    DPPO_TRY(prepare(call));
+    DPPO_TRY(entry->call(call));
+    DPPO_TRY(dppo_context_status(call->context));
+    if (call->parity_case->has_draws) DPPO_TRY(dppo_generator_end_replay(call->generator));
+    DPPO_TRY(differentiate(call));
+    if (!call->report_state) return DPPO_OK;
+    return dppo_module_state_dict(call->module, "", &call->answer->state_after);
+}
+
+static const dppo_entry *find_entry(const char *function) {
+    size_t count;
+    const dppo_entry *entries = dppo_c_entries(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(entries[i].function, function) == 0) return &entries[i];
+    return NULL;
+}
+
+dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer) {
+    *answer = (dppo_answer){0};
+    const dppo_entry *entry = find_entry(parity_case->function);
+    if (!entry) return dppo_fail(DPPO_MISSING, "no C entry for %s", parity_case->function);
+    dppo_call call = {.parity_case = parity_case, .answer = answer};
+    dppo_status status = run(&call, entry);
+    dppo_context_free(call.context); /* the tape refers to the module's parameters and to the leaves */
+    if (call.module) dppo_module_free(call.module);
+    dppo_generator_free(call.generator);
+    dppo_named_free(&call.leaves);
+    for (size_t i = 0; i < call.output_count; i++)
+        free(call.outputs[i].name);
+    free(call.outputs);
+    return status;
+}

@@ -1,0 +1,52 @@
+#include "parity/door.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const dppo_entry *const lists[] = {
+#if __has_include("parity/entries_shape.c")
+    dppo_entries_shape,
+#endif
+#if __has_include("parity/entries_math.c")
+    dppo_entries_math,
+#endif
+#if __has_include("parity/entries_optim.c")
+    dppo_entries_optim,
+#endif
+#if __has_include("parity/entries_models.c")
+    dppo_entries_models,
+#endif
+#if __has_include("parity/entries_diffusion.c")
+    dppo_entries_diffusion,
+#endif
+#if __has_include("parity/entries_envs.c")
+    dppo_entries_envs,
+#endif
+#if __has_include("parity/entries_algorithms.c")
+    dppo_entries_algorithms,
+#endif
+    NULL,
+};
+
+enum { LISTS = sizeof lists / sizeof lists[0], MAX_ENTRIES = 1024 };
+static dppo_entry merged[MAX_ENTRIES];
+static size_t merged_count;
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const dppo_entry *)a)->function, ((const dppo_entry *)b)->function);
+}
+
+static void merge(void) {
+    for (size_t i = 0; i < LISTS; i++)
+        for (const dppo_entry *entry = lists[i]; entry && entry->function; entry++)
+            if (merged_count < MAX_ENTRIES) merged[merged_count++] = *entry;
+    qsort(merged, merged_count, sizeof merged[0], by_name);
+}
+
+const dppo_entry *dppo_c_entries(size_t *count) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, merge);
+    *count = merged_count;
+    return merged;
+}
