@@ -34,11 +34,15 @@ dppo_status dppo_draw_randn(dppo_generator *generator, dppo_tensor *out);       
 dppo_status dppo_draw_rand(dppo_generator *generator, dppo_tensor *out);                           /* float32, [0,1) */
 dppo_status dppo_draw_uniform(dppo_generator *generator, dppo_tensor *out, double from, double to); /* uniform_ */
 dppo_status dppo_draw_normal(dppo_generator *generator, dppo_tensor *out, double mean, double std); /* normal_ */
-dppo_status dppo_draw_randint(dppo_generator *generator, dppo_tensor *out, int64_t low, int64_t high); /* int64 */
+/* int64, or float32 as torch.randint(..., dtype=torch.float32). */
+dppo_status dppo_draw_randint(dppo_generator *generator, dppo_tensor *out, int64_t low, int64_t high);
 dppo_status dppo_draw_randperm(dppo_generator *generator, dppo_tensor *out); /* int64 (n): of 0..n-1 */
 /* probabilities (rows, n) or (n) float32, out int64 (rows, samples) or (samples). */
 dppo_status dppo_draw_multinomial(dppo_generator *generator, const dppo_tensor *probabilities, bool replacement,
                                   dppo_tensor *out);
+/* One float64 in [0, 1) of kind "np.uniform", where the original asks numpy, whose stream is not torch's. Live it is
+ * dppo_random_double(). */
+dppo_status dppo_draw_np_uniform(dppo_generator *generator, double *value);
 
 /* The next raw numbers of the stream. */
 uint32_t dppo_random32(dppo_generator *generator);
