@@ -27,10 +27,15 @@ struct dppo_module {
     bool training;
 };
 
+/* A zeroed module of `size` bytes (a struct that begins with dppo_module), in training mode as torch's are;
+ * freed by dppo_module_free(). NULL and a message when memory is exhausted. */
+void *dppo_module_new(size_t size, const char *type);
+
 /* Registers and returns a heap parameter (zeroed, requires_grad); NULL when memory is exhausted. */
 dppo_tensor *dppo_module_parameter(dppo_module *module, const char *name, int ndim, const int64_t *shape);
 dppo_tensor *dppo_module_buffer(dppo_module *module, const char *name, int ndim, const int64_t *shape);
-dppo_status dppo_module_child(dppo_module *module, const char *name, dppo_module *child); /* takes ownership */
+/* Takes ownership, also when it fails. A NULL child passes on the message of the constructor that returned it. */
+dppo_status dppo_module_child(dppo_module *module, const char *name, dppo_module *child);
 dppo_status dppo_module_alias(dppo_module *module, const char *name, dppo_module *child); /* does not */
 void dppo_module_free(dppo_module *module);
 
