@@ -171,6 +171,10 @@ Shape Config::integers(const char *path) const {
     return values;
 }
 
+bool Config::is_integer(const char *path) const {
+    return has(path) && dppo_config_type_of(at(path).node()) == DPPO_CONFIG_INT;
+}
+
 std::vector<double> Config::numbers(const char *path) const {
     const Config list = at(path);
     std::vector<double> values;
@@ -254,6 +258,12 @@ class TorchDraws : public Draws {
     Tensor multinomial(const Tensor &probabilities, int64_t samples, bool replacement) override {
         return torch::multinomial(probabilities.detach().to(torch::kFloat32), samples, replacement);
     }
+    Tensor normal(const Shape &shape, double mean, double std) override {
+        return torch::empty(shape, torch::kFloat32).normal_(mean, std).to(dtype_);
+    }
+    Tensor uniform(const Shape &shape, double from, double to) override {
+        return torch::empty(shape, torch::kFloat32).uniform_(from, to).to(dtype_);
+    }
     double np_uniform() override {
         invalid("np.uniform: numpy's generator is not ours to seed; the case must record this draw");
     }
@@ -297,6 +307,10 @@ Config Call::args() const {
     return Config(case_.args);
 }
 
+Config Call::settings() const {
+    return init().size() > 0 ? init() : args();
+}
+
 Tensor Call::convert(const dppo_tensor *tensor) const {
     Tensor copy = from_c(tensor);
     return copy.scalar_type() == torch::kFloat32 ? copy.to(dtype_) : copy;
@@ -317,6 +331,10 @@ Tensor Call::input(const std::string &name) {
     const dppo_tensor *tensor = dppo_named_get(&case_.in, name.c_str());
     if (tensor == nullptr) invalid("in/" + name + ": absent");
     return inputs_[name] = leaf(tensor);
+}
+
+Tensor Call::input_or(const std::string &name, const Tensor &fallback) {
+    return has(name) ? input(name) : fallback;
 }
 
 std::vector<Tensor> Call::sequence(const std::string &name) {

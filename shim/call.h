@@ -69,6 +69,7 @@ class Config {
     std::string text(const char *path) const;
     std::string text(const char *path, const char *fallback) const;
     Shape integers(const char *path) const; // a list, or one int; empty when absent
+    bool is_integer(const char *path) const;
     std::vector<double> numbers(const char *path) const;
 
   private:
@@ -86,6 +87,9 @@ class Draws {
     virtual Tensor randperm(int64_t n) = 0;                                    // int64 (n)
     // probabilities (n) or (rows, n); int64 (samples) or (rows, samples)
     virtual Tensor multinomial(const Tensor &probabilities, int64_t samples, bool replacement) = 0;
+    // normal_ and uniform_ of a fresh tensor: recorded as standard numbers, which are then scaled
+    virtual Tensor normal(const Shape &shape, double mean, double std);
+    virtual Tensor uniform(const Shape &shape, double from, double to);
     virtual double np_uniform() = 0; // numpy's, recorded only
     virtual void finish() {}         // fails when something is left over
 };
@@ -107,11 +111,15 @@ class Call {
         return *draws_;
     }
 
+    // Settings of a class come with the constructor; some recordings have them among the arguments.
+    Config settings() const;
+
     // Inputs are leaves: float32 in dtype(); float64, int64 and bool as they are. The same tensor each time.
     bool has(const std::string &name) const;
     Tensor input(const std::string &name); // fails when absent, naming it
     // The inputs "name/0", "name/1", ...; and all inputs whose name starts with "prefix/", without it.
     std::vector<Tensor> sequence(const std::string &name);
+    Tensor input_or(const std::string &name, const Tensor &fallback);
     std::map<std::string, Tensor> group(const std::string &prefix);
 
     // The case's state, converted. state(): one entry as a leaf whose gradient is reported, for plain
@@ -158,7 +166,8 @@ struct Entry {
     void (*call)(Call &);
 };
 // One list a file, each ended by {nullptr, nullptr}; shim.cpp merges and sorts them.
-extern const Entry entries_torch[], entries_optim[], entries_dppo[], entries_envs[];
+extern const Entry entries_torch[], entries_nn[], entries_distributions[], entries_optim[], entries_dppo[],
+    entries_envs[];
 
 } // namespace shim
 
