@@ -1,0 +1,83 @@
+/* Acting without learning: EvalDiffusionAgent and EvalGaussianAgent of the original. */
+#include "algorithms/learner.h"
+#include "diffusion/diffusion.h"
+#include "models/gaussian.h"
+
+#include <stdlib.h>
+
+static void destroy(dppo_agent *agent) {
+    dppo_agent_base_free(agent);
+    free(agent);
+}
+
+static dppo_status create_as(const dppo_algorithm *algorithm, const dppo_config *config, dppo_agent **agent) {
+    *agent = calloc(1, sizeof **agent);
+    if (!*agent) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
+    dppo_status status = dppo_agent_base_init(*agent, algorithm, config);
+    if (status == DPPO_OK) return DPPO_OK;
+    destroy(*agent);
+    *agent = NULL;
+    return status;
+}
+
+static dppo_status create_diffusion(const dppo_config *config, dppo_agent **agent) {
+    DPPO_TRY(create_as(&dppo_eval_diffusion, config, agent));
+    if (dppo_diffusion_of((*agent)->model)) return DPPO_OK;
+    dppo_status status =
+        dppo_fail(DPPO_INVALID, "model._target_: EvalDiffusionAgent cannot run a %s", (*agent)->model->type);
+    destroy(*agent);
+    *agent = NULL;
+    return status;
+}
+
+static dppo_status create_gaussian(const dppo_config *config, dppo_agent **agent) {
+    DPPO_TRY(create_as(&dppo_eval_gaussian, config, agent));
+    if (dppo_gaussian_of((*agent)->model)) return DPPO_OK;
+    dppo_status status =
+        dppo_fail(DPPO_INVALID, "model._target_: EvalGaussianAgent cannot run a %s", (*agent)->model->type);
+    destroy(*agent);
+    *agent = NULL;
+    return status;
+}
+
+static dppo_status act_diffusion(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic,
+                                 float *actions, float *chains) {
+    dppo_tensor *trajectories;
+    (void)chains; /* an evaluation keeps none */
+    dppo_context_reset(agent->acting);
+    dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
+    DPPO_TRY(dppo_diffusion_forward(agent->acting, agent->model, state, deterministic, &trajectories));
+    dppo_tensor_pack(trajectories, actions);
+    return DPPO_OK;
+}
+
+static dppo_status act_gaussian(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic,
+                                float *actions, float *chains) {
+    (void)chains;
+    dppo_gaussian_options options = {.deterministic = deterministic};
+    dppo_context_reset(agent->acting);
+    bool before = dppo_set_grad_enabled(agent->acting, false);
+    dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
+    dppo_tensor *sample = dppo_gaussian_forward(agent->acting, agent->model, state, options, NULL);
+    dppo_set_grad_enabled(agent->acting, before);
+    if (sample) dppo_tensor_pack(sample, actions);
+    return dppo_context_status(agent->acting);
+}
+
+const dppo_algorithm dppo_eval_diffusion = {
+    .target = "EvalDiffusionAgent",
+    .create = create_diffusion,
+    .destroy = destroy,
+    .act = act_diffusion,
+    .save = dppo_agent_base_save,
+    .load = dppo_agent_base_load,
+};
+
+const dppo_algorithm dppo_eval_gaussian = {
+    .target = "EvalGaussianAgent",
+    .create = create_gaussian,
+    .destroy = destroy,
+    .act = act_gaussian,
+    .save = dppo_agent_base_save,
+    .load = dppo_agent_base_load,
+};

@@ -1,0 +1,296 @@
+#include "algorithms/ppo.h"
+#include "algorithms/advantages.h"
+#include "models/networks.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- construction
+ * --------------------------------------------------------------------------------------------- */
+
+static dppo_status read_options(dppo_ppo_options *options, const dppo_config *config) {
+    DPPO_TRY(dppo_config_int(config, "env.n_envs", &options->n_envs));
+    DPPO_TRY(dppo_config_int(config, "train.batch_size", &options->batch_size));
+    DPPO_TRY(dppo_config_int_or(config, "train.logprob_batch_size", 10000, &options->logprob_batch_size));
+    DPPO_TRY(dppo_config_int(config, "train.update_epochs", &options->update_epochs));
+    DPPO_TRY(dppo_config_int(config, "train.n_critic_warmup_itr", &options->n_critic_warmup_itr));
+    DPPO_TRY(dppo_config_float(config, "train.gamma", &options->gamma));
+    DPPO_TRY(dppo_config_float_or(config, "train.gae_lambda", 0.95, &options->gae_lambda));
+    DPPO_TRY(dppo_config_float_or(config, "train.ent_coef", 0, &options->ent_coef));
+    DPPO_TRY(dppo_config_float_or(config, "train.vf_coef", 0, &options->vf_coef));
+    DPPO_TRY(dppo_config_float_or(config, "train.bc_loss_coeff", 0, &options->bc_loss_coeff));
+    DPPO_TRY(dppo_config_float_or(config, "train.reward_scale_const", 1, &options->reward_scale_const));
+    DPPO_TRY(dppo_config_float_or(config, "train.target_kl", NAN, &options->target_kl));
+    DPPO_TRY(dppo_config_float_or(config, "train.max_grad_norm", NAN, &options->max_grad_norm));
+    DPPO_TRY(dppo_config_bool(config, "train.reward_scale_running", &options->reward_scale_running));
+    DPPO_TRY(dppo_config_bool_or(config, "train.use_bc_loss", false, &options->use_bc_loss));
+    if (options->n_envs < 1 || options->batch_size < 1 || options->update_epochs < 0)
+        return dppo_fail(DPPO_INVALID, "env.n_envs %lld, train.batch_size %lld, train.update_epochs %lld",
+                         (long long)options->n_envs, (long long)options->batch_size,
+                         (long long)options->update_epochs);
+    if (options->logprob_batch_size < 1 || options->logprob_batch_size % options->n_envs != 0)
+        return dppo_fail(DPPO_INVALID, "train.logprob_batch_size: %lld is not divisible by env.n_envs %lld",
+                         (long long)options->logprob_batch_size, (long long)options->n_envs);
+    return DPPO_OK;
+}
+
+dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_algorithm *algorithm, const dppo_config *config) {
+    DPPO_TRY(read_options(&ppo->options, config));
+    DPPO_TRY(dppo_agent_base_init(&ppo->base, algorithm, config));
+    return ppo->options.reward_scale_running
+               ? dppo_reward_scaler_init(&ppo->scaler, ppo->options.n_envs, 10.0, 0.99, false)
+               : DPPO_OK;
+}
+
+dppo_status dppo_ppo_init_optimizers(dppo_ppo *ppo, const dppo_config *config, dppo_module *actor,
+                                     dppo_module *critic) {
+    double lr, weight_decay;
+    ppo->critic_module = critic;
+    DPPO_TRY(dppo_config_float(config, "train.actor_lr", &lr));
+    DPPO_TRY(dppo_config_float(config, "train.actor_weight_decay", &weight_decay));
+    DPPO_TRY(dppo_trained_init(&ppo->actor, actor, lr, weight_decay,
+                               dppo_config_get(config, "train.actor_lr_scheduler")));
+    DPPO_TRY(dppo_config_float(config, "train.critic_lr", &lr));
+    DPPO_TRY(dppo_config_float(config, "train.critic_weight_decay", &weight_decay));
+    return dppo_trained_init(&ppo->critic, critic, lr, weight_decay,
+                             dppo_config_get(config, "train.critic_lr_scheduler"));
+}
+
+void dppo_ppo_free(dppo_ppo *ppo) {
+    dppo_trained_free(&ppo->actor);
+    dppo_trained_free(&ppo->critic);
+    dppo_reward_scaler_free(&ppo->scaler);
+    dppo_agent_base_free(&ppo->base);
+}
+
+dppo_status dppo_ppo_save(const dppo_ppo *ppo, dppo_named *state) {
+    DPPO_TRY(dppo_agent_base_save(&ppo->base, state));
+    DPPO_TRY(dppo_trained_save(&ppo->actor, "actor", state));
+    DPPO_TRY(dppo_trained_save(&ppo->critic, "critic", state));
+    return ppo->options.reward_scale_running ? dppo_reward_scaler_save(&ppo->scaler, "reward_scaler/", state)
+                                             : DPPO_OK;
+}
+
+dppo_status dppo_ppo_load(dppo_ppo *ppo, const dppo_named *state) {
+    DPPO_TRY(dppo_agent_base_load(&ppo->base, state));
+    DPPO_TRY(dppo_trained_load(&ppo->actor, "actor", state));
+    DPPO_TRY(dppo_trained_load(&ppo->critic, "critic", state));
+    return ppo->options.reward_scale_running ? dppo_reward_scaler_load(&ppo->scaler, "reward_scaler/", state)
+                                             : DPPO_OK;
+}
+
+/* -- from the rollout to data
+ * ------------------------------------------------------------------------------------ */
+
+void dppo_ppo_data_free(dppo_ppo_data *data) {
+    free(data->values);
+    free(data->returns);
+    free(data->advantages);
+    free(data->logprobs);
+    *data = (dppo_ppo_data){0};
+}
+
+/* V(s) of `count` observations into `out` (count), without gradients. */
+static dppo_status evaluate_critic(dppo_ppo *ppo, const float *obs, int64_t count, float *out) {
+    dppo_context *cx = ppo->base.learning;
+    dppo_context_reset(cx);
+    bool before = dppo_set_grad_enabled(cx, false);
+    dppo_tensor *state = dppo_agent_state(&ppo->base, cx, count, obs);
+    dppo_tensor *values = dppo_contiguous(cx, dppo_critic_obs_forward(cx, ppo->critic_module, state));
+    dppo_set_grad_enabled(cx, before);
+    if (values) memcpy(out, values->data, (size_t)count * sizeof *out);
+    return dppo_context_status(cx);
+}
+
+/* In pieces of logprob_batch_size rows, as the original does to save memory. */
+static dppo_status evaluate_policy(dppo_ppo *ppo, dppo_ppo_data *data, dppo_ppo_logprobs *logprobs) {
+    int64_t row = ppo->base.cond_steps * ppo->base.obs_dim, piece = ppo->options.logprob_batch_size;
+    for (int64_t begin = 0; begin < data->rows; begin += piece) {
+        int64_t count = piece < data->rows - begin ? piece : data->rows - begin;
+        DPPO_TRY(evaluate_critic(ppo, data->obs + begin * row, count, data->values + begin));
+    }
+    for (int64_t begin = 0; begin < data->rows; begin += piece) {
+        int64_t count = piece < data->rows - begin ? piece : data->rows - begin;
+        dppo_context_reset(ppo->base.learning);
+        DPPO_TRY(logprobs(ppo, data, begin, count, data->logprobs + begin * data->logprobs_per_row));
+    }
+    return DPPO_OK;
+}
+
+/* Float64 columns of the estimator, and the float32 results the minibatches read. */
+static dppo_status estimate_advantages(dppo_ppo *ppo, const dppo_rollout *rollout, dppo_ppo_data *data) {
+    int64_t n = rollout->n_envs, rows = data->rows;
+    double *work = malloc((size_t)(4 * rows + n) * sizeof *work);
+    float *last = malloc((size_t)n * sizeof *last);
+    dppo_status status = work && last ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    if (status == DPPO_OK) status = evaluate_critic(ppo, rollout->last_obs, n, last);
+    if (status == DPPO_OK) {
+        double *reward = work, *values = work + rows, *advantages = work + 2 * rows,
+               *returns = work + 3 * rows;
+        double *discounted_next = work + 4 * rows;
+        memcpy(reward, rollout->reward, (size_t)rows * sizeof *reward);
+        if (ppo->options.reward_scale_running)
+            status = dppo_reward_scaler_apply(&ppo->scaler, rollout->n_steps, rollout->firsts, reward);
+        for (int64_t i = 0; i < rows; i++)
+            values[i] = (double)data->values[i];
+        for (int64_t i = 0; i < n; i++) /* numpy multiplies a float32 array by a Python float in float32 */
+            discounted_next[i] = (double)((float)ppo->options.gamma * last[i]);
+        dppo_gae_options options = {ppo->options.gamma, ppo->options.gae_lambda,
+                                    ppo->options.reward_scale_const};
+        dppo_gae(options, rollout->n_steps, n, reward, rollout->terminated, values, discounted_next,
+                 advantages, returns);
+        for (int64_t i = 0; i < rows; i++) {
+            data->advantages[i] = (float)advantages[i];
+            data->returns[i] = (float)returns[i];
+        }
+    }
+    free(work);
+    free(last);
+    return status;
+}
+
+static float *floats(int64_t count) {
+    return malloc((size_t)(count > 0 ? count : 1) * sizeof(float));
+}
+
+dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
+                             dppo_ppo_logprobs *logprobs, dppo_ppo_data *data) {
+    int64_t rows = rollout->n_steps * rollout->n_envs;
+    *data = (dppo_ppo_data){rows,
+                            rollout->obs,
+                            rollout->chains,
+                            floats(rows),
+                            floats(rows),
+                            floats(rows),
+                            floats(rows * logprobs_per_row),
+                            logprobs_per_row};
+    if (!data->values || !data->returns || !data->advantages || !data->logprobs)
+        return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    if (rollout->n_envs != ppo->options.n_envs)
+        return dppo_fail(DPPO_INVALID, "update: a rollout of %lld environments, env.n_envs is %lld",
+                         (long long)rollout->n_envs, (long long)ppo->options.n_envs);
+    DPPO_TRY(evaluate_policy(ppo, data, logprobs));
+    return estimate_advantages(ppo, rollout, data);
+}
+
+/* -- minibatches
+ * ---------------------------------------------------------------------------------------------------- */
+
+dppo_tensor *dppo_ppo_rows(dppo_ppo *ppo, const float *array, int64_t rows, dppo_tensor *indices, int ndim,
+                           const int64_t *shape) {
+    dppo_tensor whole = {.dtype = DPPO_F32, .ndim = ndim};
+    int64_t stride = 1;
+    for (int d = ndim - 1; d >= 0; d--) {
+        whole.shape[d] = d == 0 ? rows : shape[d];
+        whole.stride[d] = stride;
+        stride *= whole.shape[d];
+    }
+    /* The array is only read: a view of it lives for the one call. */
+    memcpy(&whole.data, &array, sizeof whole.data);
+    return dppo_index_select(ppo->base.learning, &whole, 0, indices);
+}
+
+static double value_of(dppo_context *cx, dppo_tensor *scalar) {
+    return scalar ? dppo_item(cx, scalar) : 0;
+}
+
+/* pg + entropy * ent_coef + v * vf_coef + bc * bc_loss_coeff */
+static dppo_tensor *total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss) {
+    dppo_context *cx = ppo->base.learning;
+    dppo_tensor *total =
+        dppo_add(cx, loss->pg_loss, dppo_mul_scalar(cx, loss->entropy_loss, ppo->options.ent_coef));
+    total = dppo_add(cx, total, dppo_mul_scalar(cx, loss->v_loss, ppo->options.vf_coef));
+    if (loss->bc_loss)
+        total = dppo_add(cx, total, dppo_mul_scalar(cx, loss->bc_loss, ppo->options.bc_loss_coeff));
+    return total;
+}
+
+dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row) {
+    dppo_context *cx = ppo->base.learning;
+    dppo_tensor *total = total_loss(ppo, loss);
+    dppo_optimizer_zero_grad(ppo->actor.optimizer);
+    dppo_optimizer_zero_grad(ppo->critic.optimizer);
+    DPPO_TRY(dppo_backward(cx, 1, &total, NULL));
+    *row = (dppo_trace_row){.pg_loss = value_of(cx, loss->pg_loss),
+                            .entropy_loss = value_of(cx, loss->entropy_loss),
+                            .v_loss = value_of(cx, loss->v_loss),
+                            .bc_loss = value_of(cx, loss->bc_loss),
+                            .loss = value_of(cx, total),
+                            .clipfrac = loss->clipfrac,
+                            .approx_kl = loss->approx_kl,
+                            .ratio = loss->ratio,
+                            .eta_or_std = loss->eta_or_std,
+                            .actor_grad_norm = dppo_trained_grad_norm(&ppo->actor),
+                            .critic_grad_norm = dppo_trained_grad_norm(&ppo->critic)};
+    if (train_actor) {
+        if (!isnan(ppo->options.max_grad_norm))
+            (void)dppo_clip_grad_norm(ppo->actor.count, ppo->actor.parameters, ppo->options.max_grad_norm);
+        dppo_optimizer_step(ppo->actor.optimizer);
+    }
+    dppo_optimizer_step(ppo->critic.optimizer);
+    return dppo_context_status(cx);
+}
+
+typedef struct epoch_state {
+    dppo_trace_row last;
+    double clipfrac_sum;
+    int64_t minibatches;
+    bool stop; /* the KL divergence reached its target */
+} epoch_state;
+
+static dppo_status run_epoch(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, dppo_tensor *permutation,
+                             dppo_ppo_minibatch *minibatch, dppo_trace *trace, epoch_state *state) {
+    int64_t total = dppo_numel(permutation), batch = ppo->options.batch_size;
+    int64_t count = total / batch > 0 ? total / batch : 1;
+    for (int64_t b = 0; b < count && !state->stop; b++) {
+        int64_t length = batch < total - b * batch ? batch : total - b * batch;
+        dppo_ppo_loss loss = {0};
+        dppo_context_reset(ppo->base.learning);
+        dppo_tensor *indices =
+            dppo_from_i64(ppo->base.learning, 1, &length, dppo_i64(permutation) + b * batch);
+        DPPO_TRY(minibatch(ppo, data, indices, &loss));
+        DPPO_TRY(dppo_ppo_step(ppo, &loss, itr >= ppo->options.n_critic_warmup_itr, &state->last));
+        if (trace) DPPO_TRY(dppo_trace_add(trace, &state->last));
+        state->clipfrac_sum += state->last.clipfrac;
+        state->minibatches++;
+        state->stop = state->last.approx_kl > ppo->options.target_kl;
+    }
+    return DPPO_OK;
+}
+
+static void fill_metrics(const dppo_ppo *ppo, const dppo_ppo_data *data, const epoch_state *state,
+                         dppo_update_metrics *metrics) {
+    metrics->loss = state->last.loss;
+    metrics->pg_loss = state->last.pg_loss;
+    metrics->value_loss = state->last.v_loss;
+    metrics->bc_loss = state->last.bc_loss;
+    metrics->entropy = -state->last.entropy_loss;
+    metrics->approx_kl = state->last.approx_kl;
+    metrics->ratio = state->last.ratio;
+    metrics->clipfrac = state->clipfrac_sum / (double)state->minibatches;
+    metrics->explained_variance = dppo_explained_variance(data->rows, data->values, data->returns);
+    metrics->actor_lr = dppo_optimizer_lr(ppo->actor.optimizer);
+    metrics->critic_lr = dppo_optimizer_lr(ppo->critic.optimizer);
+    metrics->std = metrics->eta = metrics->min_sampling_std = NAN;
+}
+
+dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, int64_t total,
+                            dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics, dppo_trace *trace) {
+    epoch_state state = {0};
+    dppo_tensor *permutation = dppo_tensor_heap(DPPO_I64, 1, &total);
+    if (!permutation) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    dppo_status status = DPPO_OK;
+    for (int64_t epoch = 0; epoch < ppo->options.update_epochs && !state.stop && status == DPPO_OK; epoch++) {
+        status = dppo_draw_randperm(ppo->base.generator, permutation);
+        if (status == DPPO_OK) status = run_epoch(ppo, itr, data, permutation, minibatch, trace, &state);
+    }
+    dppo_tensor_free(permutation);
+    if (status == DPPO_OK) fill_metrics(ppo, data, &state, metrics);
+    return status;
+}
+
+void dppo_ppo_end_iteration(dppo_ppo *ppo, int64_t itr) {
+    if (itr >= ppo->options.n_critic_warmup_itr) dppo_trained_step_schedule(&ppo->actor);
+    dppo_trained_step_schedule(&ppo->critic);
+}

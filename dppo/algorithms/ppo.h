@@ -1,0 +1,76 @@
+/* What the PPO agents share (the original's TrainPPOAgent and the update half of its heirs): options, the two
+ * trained networks, the data of one iteration, and one optimizer step. The policies differ in how they
+ * compute log-probabilities and losses: ppo_diffusion.c, ppo_gaussian.c. */
+#ifndef DPPO_ALGORITHMS_PPO_H
+#define DPPO_ALGORITHMS_PPO_H
+
+#include "algorithms/learner.h"
+#include "algorithms/reward_scaling.h"
+#include "models/ppo.h"
+
+typedef struct dppo_ppo_options {
+    int64_t n_envs, batch_size, logprob_batch_size, update_epochs, n_critic_warmup_itr;
+    double gamma, gae_lambda, ent_coef, vf_coef, bc_loss_coeff, reward_scale_const;
+    double target_kl, max_grad_norm; /* NaN: none */
+    bool reward_scale_running, use_bc_loss;
+} dppo_ppo_options;
+
+/* The first member of a PPO learner. */
+typedef struct dppo_ppo {
+    dppo_agent base;
+    dppo_ppo_options options;
+    dppo_trained actor, critic;
+    dppo_module *critic_module; /* borrowed from the model */
+    dppo_reward_scaler scaler;
+} dppo_ppo;
+
+dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_algorithm *algorithm, const dppo_config *config);
+/* After the policy found its networks in base.model: the optimizers of both. */
+dppo_status dppo_ppo_init_optimizers(dppo_ppo *ppo, const dppo_config *config, dppo_module *actor,
+                                     dppo_module *critic);
+void dppo_ppo_free(dppo_ppo *ppo);
+dppo_status dppo_ppo_save(const dppo_ppo *ppo, dppo_named *state);
+dppo_status dppo_ppo_load(dppo_ppo *ppo, const dppo_named *state);
+
+/* One iteration's data, ready for minibatches; R = T N rows. */
+typedef struct dppo_ppo_data {
+    int64_t rows;
+    const float *obs;                     /* (R, To, Do), the rollout's */
+    const float *chains;                  /* (R, K'+1, Ta, Da), the rollout's */
+    float *values, *returns, *advantages; /* (R), owned */
+    float *logprobs;                      /* (R, per row), owned */
+    int64_t logprobs_per_row;
+} dppo_ppo_data;
+void dppo_ppo_data_free(dppo_ppo_data *data);
+
+/* Log-probabilities of rows [begin, begin + count) under the current policy, without gradients, into `out`
+ * (count, per row); the learning context is fresh. */
+typedef dppo_status dppo_ppo_logprobs(dppo_ppo *ppo, const dppo_ppo_data *data, int64_t begin, int64_t count,
+                                      float *out);
+
+/* Values, old log-probabilities, reward scaling, GAE: from the rollout to `data` (dppo_ppo_data_free() is
+ * owed even after a failure). */
+dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
+                             dppo_ppo_logprobs *logprobs, dppo_ppo_data *data);
+
+/* The loss of one minibatch: `indices` (B) picks rows, or (row, denoising step) pairs. */
+typedef dppo_status dppo_ppo_minibatch(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
+                                       dppo_ppo_loss *loss);
+
+/* The epochs of an iteration over `total` indices: one permutation an epoch, whole minibatches only (at least
+ * one), KL stop. Fills the metrics a PPO update has. */
+dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, int64_t total,
+                            dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics, dppo_trace *trace);
+
+/* The sum of the losses with their coefficients, its gradient, and the step of both optimizers (of the actor
+ * only with train_actor); the row gets the numbers. */
+dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row);
+
+/* Rows `indices` of a (rows, ...) array as a tensor of the learning context; ndim counts the row dimension,
+ * shape[0] is ignored. */
+dppo_tensor *dppo_ppo_rows(dppo_ppo *ppo, const float *array, int64_t rows, dppo_tensor *indices, int ndim,
+                           const int64_t *shape);
+
+void dppo_ppo_end_iteration(dppo_ppo *ppo, int64_t itr);
+
+#endif

@@ -1,0 +1,177 @@
+/* DPPO: policy gradients through the denoising chain (Ren et al., arXiv 2409.00588), as
+ * TrainPPODiffusionAgent and PPODiffusion of the original do it.
+ *
+ * An iteration collects T steps of N environments. Each action comes from a chain of K denoising steps, of
+ * which the last K' belong to the fine-tuned actor; every one of these is a step of the policy with a
+ * Gaussian likelihood. The update draws a permutation of all T N K' (row, step) pairs and takes PPO
+ * minibatches from it.
+ *
+ * Where it departs from the original:
+ * 1. learn_eta is refused: with the original's EtaFixed no gradient reaches eta.
+ * 2. The frozen network is not evaluated on rows that the fine-tuned one overwrites; the numbers are the
+ * same. */
+#include "algorithms/ppo.h"
+#include "diffusion/diffusion.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct ppo_diffusion {
+    dppo_ppo ppo;
+    int64_t reward_horizon;
+} ppo_diffusion;
+
+static void destroy(dppo_agent *agent) {
+    ppo_diffusion *self = (ppo_diffusion *)agent;
+    dppo_ppo_free(&self->ppo);
+    free(self);
+}
+
+static dppo_status init(ppo_diffusion *self, const dppo_config *config) {
+    DPPO_TRY(dppo_ppo_init(&self->ppo, &dppo_ppo_diffusion, config));
+    dppo_agent *base = &self->ppo.base;
+    dppo_diffusion *model = dppo_diffusion_of(base->model);
+    if (!model || strcmp(base->model->type, "PPODiffusion") != 0)
+        return dppo_fail(DPPO_INVALID,
+                         "model._target_: TrainPPODiffusionAgent needs a PPODiffusion, not a %s",
+                         base->model->type);
+    if (model->learn_eta) return dppo_fail(DPPO_MISSING, "model.learn_eta: true is not supported");
+    DPPO_TRY(dppo_config_int_or(config, "reward_horizon", base->act_steps, &self->reward_horizon));
+    return dppo_ppo_init_optimizers(&self->ppo, config, model->actor_ft, model->critic);
+}
+
+static dppo_status create(const dppo_config *config, dppo_agent **agent) {
+    ppo_diffusion *self = calloc(1, sizeof *self);
+    if (!self) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
+    dppo_status status = init(self, config);
+    *agent = &self->ppo.base;
+    if (status == DPPO_OK) return DPPO_OK;
+    destroy(*agent);
+    *agent = NULL;
+    return status;
+}
+
+static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,
+                       float *chains) {
+    dppo_context *cx = agent->acting;
+    dppo_tensor *trajectories, *chain = NULL;
+    dppo_context_reset(cx);
+    dppo_tensor *state = dppo_agent_state(agent, cx, batch, obs);
+    DPPO_TRY(dppo_vpg_diffusion_forward(cx, agent->model, state, deterministic, chains != NULL, false,
+                                        &trajectories, &chain));
+    dppo_tensor_pack(trajectories, actions);
+    if (chains) dppo_tensor_pack(chain, chains);
+    return DPPO_OK;
+}
+
+/* Old log-probabilities of whole chains: (count, K', Ta, Da). */
+static dppo_status chain_logprobs(dppo_ppo *ppo, const dppo_ppo_data *data, int64_t begin, int64_t count,
+                                  float *out) {
+    dppo_agent *base = &ppo->base;
+    dppo_context *cx = base->learning;
+    int64_t chain_length = dppo_diffusion_ft_denoising_steps(base->model) + 1;
+    int64_t shape[4] = {count, chain_length, base->horizon_steps, base->action_dim};
+    bool before = dppo_set_grad_enabled(cx, false);
+    dppo_tensor *state =
+        dppo_agent_state(base, cx, count, data->obs + begin * base->cond_steps * base->obs_dim);
+    dppo_tensor *chains = dppo_from_f32(
+        cx, 4, shape, data->chains + begin * chain_length * base->horizon_steps * base->action_dim);
+    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, base->model, state, chains, false, NULL);
+    dppo_set_grad_enabled(cx, before);
+    if (logprobs) dppo_tensor_pack(logprobs, out);
+    return dppo_context_status(cx);
+}
+
+/* Splits pair indices into rows, denoising steps and positions in the flattened chains (R (K'+1), Ta, Da). */
+static dppo_status split_pairs(dppo_context *cx, dppo_tensor *indices, int64_t rows, int64_t steps,
+                               dppo_tensor **row, dppo_tensor **step, dppo_tensor **previous,
+                               dppo_tensor **next) {
+    dppo_tensor *parts[2];
+    if (!dppo_unravel_index(cx, indices, 2, (int64_t[]){rows, steps}, parts)) return dppo_context_status(cx);
+    *row = parts[0];
+    *step = parts[1];
+    *previous = dppo_result(cx, DPPO_I64, 1, indices->shape);
+    *next = dppo_result(cx, DPPO_I64, 1, indices->shape);
+    for (int64_t i = 0; *previous && *next && i < indices->shape[0]; i++) {
+        int64_t at = dppo_i64(*row)[i] * (steps + 1) + dppo_i64(*step)[i];
+        dppo_i64(*previous)[i] = at;
+        dppo_i64(*next)[i] = at + 1;
+    }
+    return dppo_context_status(cx);
+}
+
+static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
+                                  dppo_ppo_loss *loss) {
+    const ppo_diffusion *self = (const ppo_diffusion *)ppo;
+    dppo_agent *base = &ppo->base;
+    dppo_context *cx = base->learning;
+    int64_t steps = dppo_diffusion_ft_denoising_steps(base->model), rows = data->rows;
+    int64_t state_shape[3] = {0, base->cond_steps, base->obs_dim};
+    int64_t chunk_shape[3] = {0, base->horizon_steps, base->action_dim};
+    dppo_tensor *row, *step, *previous, *next;
+    DPPO_TRY(split_pairs(cx, indices, rows, steps, &row, &step, &previous, &next));
+    return dppo_ppo_diffusion_loss(
+        cx, base->model, dppo_ppo_rows(ppo, data->obs, rows, row, 3, state_shape),
+        dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), previous, 3, chunk_shape),
+        dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), next, 3, chunk_shape), step,
+        dppo_ppo_rows(ppo, data->returns, rows, row, 1, NULL),
+        dppo_ppo_rows(ppo, data->values, rows, row, 1, NULL),
+        dppo_ppo_rows(ppo, data->advantages, rows, row, 1, NULL),
+        dppo_ppo_rows(ppo, data->logprobs, rows * steps, indices, 3, chunk_shape), ppo->options.use_bc_loss,
+        self->reward_horizon, loss);
+}
+
+static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *rollout,
+                          dppo_update_metrics *metrics, dppo_trace *trace) {
+    dppo_ppo *ppo = (dppo_ppo *)agent;
+    int64_t steps = dppo_diffusion_ft_denoising_steps(agent->model);
+    dppo_ppo_data data = {0};
+    if (rollout->chain_length != steps + 1)
+        return dppo_fail(DPPO_INVALID, "update: chains of %lld samples, ft_denoising_steps is %lld",
+                         (long long)rollout->chain_length, (long long)steps);
+    dppo_trace own = {0};
+    dppo_trace *rows = trace ? trace : &own;
+    dppo_status status = dppo_ppo_prepare(ppo, rollout, steps * agent->horizon_steps * agent->action_dim,
+                                          chain_logprobs, &data);
+    if (status == DPPO_OK)
+        status = dppo_ppo_epochs(ppo, itr, &data, data.rows * steps, minibatch_loss, metrics, rows);
+    if (status == DPPO_OK) {
+        metrics->eta = rows->count ? rows->rows[rows->count - 1].eta_or_std : NAN;
+        metrics->entropy = NAN;
+        metrics->min_sampling_std = dppo_diffusion_min_sampling_denoising_std(agent->model);
+    }
+    dppo_ppo_data_free(&data);
+    free(own.rows);
+    return status;
+}
+
+static dppo_status end_iteration(dppo_agent *agent, int64_t itr) {
+    dppo_ppo_end_iteration((dppo_ppo *)agent, itr);
+    return dppo_vpg_diffusion_step(agent->model);
+}
+
+static dppo_status save(const dppo_agent *agent, dppo_named *state) {
+    DPPO_TRY(dppo_ppo_save((const dppo_ppo *)agent, state));
+    return dppo_named_put_i64(state, "ft_denoising_steps_cnt",
+                              dppo_diffusion_of(agent->model)->ft_denoising_steps_cnt);
+}
+
+static dppo_status load(dppo_agent *agent, const dppo_named *state) {
+    dppo_tensor *count;
+    DPPO_TRY(dppo_ppo_load((dppo_ppo *)agent, state));
+    DPPO_TRY(dppo_named_require(state, "ft_denoising_steps_cnt", DPPO_I64, &count));
+    dppo_diffusion_of(agent->model)->ft_denoising_steps_cnt = *dppo_i64(count);
+    return DPPO_OK;
+}
+
+const dppo_algorithm dppo_ppo_diffusion = {
+    .target = "TrainPPODiffusionAgent",
+    .create = create,
+    .destroy = destroy,
+    .act = act,
+    .update = update,
+    .end_iteration = end_iteration,
+    .save = save,
+    .load = load,
+};

@@ -1,0 +1,114 @@
+#include "algorithms/reward_scaling.h"
+#include "algorithms/numpy.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+dppo_status dppo_reward_scaler_init(dppo_reward_scaler *scaler, int64_t n_envs, double cliprew, double gamma,
+                                    bool per_env) {
+    int64_t stats = per_env ? n_envs : 1;
+    if (n_envs <= 0) return dppo_fail(DPPO_INVALID, "RunningRewardScaler: num_envs %lld", (long long)n_envs);
+    *scaler = (dppo_reward_scaler){n_envs, cliprew, gamma, 1e-8, per_env, stats, NULL, NULL, NULL, 1e-4};
+    scaler->ret = calloc((size_t)n_envs, sizeof(double));
+    scaler->mean = calloc((size_t)stats, sizeof(double));
+    scaler->var = calloc((size_t)stats, sizeof(double));
+    if (!scaler->ret || !scaler->mean || !scaler->var) {
+        dppo_reward_scaler_free(scaler);
+        return dppo_fail(DPPO_NO_MEMORY, "RunningRewardScaler: out of memory");
+    }
+    for (int64_t i = 0; i < stats; i++)
+        scaler->var[i] = 1.0;
+    return DPPO_OK;
+}
+
+void dppo_reward_scaler_free(dppo_reward_scaler *scaler) {
+    free(scaler->ret);
+    free(scaler->mean);
+    free(scaler->var);
+    scaler->ret = scaler->mean = scaler->var = NULL;
+}
+
+/* Merges a batch's moments into the running ones (Chan et al.); the sum of squares is divided by the new
+ * count - 1. */
+static void merge_moments(dppo_reward_scaler *scaler, int64_t which, double mean, double var, double batch) {
+    double count = scaler->count, total = count + batch, delta = mean - scaler->mean[which];
+    double m2 = scaler->var[which] * count + var * batch + delta * delta * count * batch / total;
+    scaler->mean[which] += delta * batch / total;
+    scaler->var[which] = m2 / (total - 1);
+}
+
+static double clip(double x, double bound) {
+    return x < -bound ? -bound : x > bound ? bound : x;
+}
+
+dppo_status dppo_reward_scaler_apply(dppo_reward_scaler *scaler, int64_t n_steps, const double *firsts,
+                                     double *reward) {
+    int64_t n = scaler->n_envs;
+    if (n_steps <= 0) return dppo_fail(DPPO_INVALID, "RunningRewardScaler: %lld steps", (long long)n_steps);
+    double *rets =
+        malloc((size_t)(n * n_steps) * sizeof *rets); /* (N, T), so that statistics run over it in order */
+    if (!rets) return dppo_fail(DPPO_NO_MEMORY, "RunningRewardScaler: out of memory");
+    for (int64_t t = 0; t < n_steps; t++)
+        for (int64_t i = 0; i < n; i++) {
+            /* ret <- r + (1 - first) gamma ret */
+            scaler->ret[i] = reward[t * n + i] + (1 - firsts[t * n + i]) * scaler->gamma * scaler->ret[i];
+            rets[i * n_steps + t] = scaler->ret[i];
+        }
+    int64_t batch = scaler->per_env ? n_steps : n * n_steps;
+    for (int64_t s = 0; s < scaler->stats; s++) {
+        const double *values = rets + s * batch;
+        merge_moments(scaler, s, dppo_np_mean(values, batch), dppo_np_var(values, batch), (double)batch);
+    }
+    scaler->count += (double)batch;
+    for (int64_t i = 0; i < n; i++) {
+        double scale = sqrt(scaler->var[scaler->per_env ? i : 0] + scaler->epsilon);
+        for (int64_t t = 0; t < n_steps; t++)
+            reward[t * n + i] = clip(reward[t * n + i] / scale, scaler->cliprew);
+    }
+    free(rets);
+    return DPPO_OK;
+}
+
+dppo_status dppo_reward_scaler_save(const dppo_reward_scaler *scaler, const char *prefix, dppo_named *into) {
+    const struct {
+        const char *name;
+        double *values;
+        int64_t count;
+    } rows[] = {{"ret", scaler->ret, scaler->n_envs},
+                {"mean", scaler->mean, scaler->stats},
+                {"var", scaler->var, scaler->stats}};
+    char name[256];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        dppo_tensor view = {
+            .dtype = DPPO_F64, .ndim = 1, .shape = {rows[i].count}, .stride = {1}, .data = rows[i].values};
+        (void)snprintf(name, sizeof name, "%s%s", prefix, rows[i].name);
+        if (!scaler->per_env && rows[i].values != scaler->ret) view.ndim = 0;
+        DPPO_TRY(dppo_named_put(into, name, &view));
+    }
+    (void)snprintf(name, sizeof name, "%scount", prefix);
+    return dppo_named_put_f64(into, name, scaler->count);
+}
+
+dppo_status dppo_reward_scaler_load(dppo_reward_scaler *scaler, const char *prefix, const dppo_named *from) {
+    const struct {
+        const char *name;
+        double *values;
+        int64_t count;
+    } rows[] = {{"ret", scaler->ret, scaler->n_envs},
+                {"mean", scaler->mean, scaler->stats},
+                {"var", scaler->var, scaler->stats},
+                {"count", &scaler->count, 1}};
+    char name[256];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        dppo_tensor *tensor;
+        (void)snprintf(name, sizeof name, "%s%s", prefix, rows[i].name);
+        DPPO_TRY(dppo_named_require(from, name, DPPO_F64, &tensor));
+        if (dppo_numel(tensor) != rows[i].count)
+            return dppo_fail(DPPO_INVALID, "%s: %lld numbers, not %lld", name, (long long)dppo_numel(tensor),
+                             (long long)rows[i].count);
+        dppo_tensor_pack(tensor, rows[i].values);
+    }
+    return DPPO_OK;
+}
