@@ -29,13 +29,14 @@ typedef struct dppo_answer {
 } dppo_answer;
 void dppo_answer_free(dppo_answer *answer);
 
-/* Calls the case on one side. `answer` is filled (owned by the caller even after a failure). DPPO_MISSING: the side has
- * no such function. Gradients are computed for every case that has cotangents, with respect to every float input
- * and every parameter that requires one; a tensor the objective does not depend on has no gradient entry. */
+/* Calls the case on one side. `answer` is filled (owned by the caller even after a failure). DPPO_MISSING:
+ * the side has no such function. Gradients are computed for every case that has cotangents, with respect to
+ * every float input and every parameter that requires one; a tensor the objective does not depend on has no
+ * gradient entry. */
 typedef dppo_status dppo_side_call(const dppo_case *parity_case, dppo_answer *answer);
 
-/* A function of the C side. cx has the case's generator (replaying draws, or seeded) and gradients on when there are
- * cotangents; state and inputs are leaves. */
+/* A function of the C side. cx has the case's generator (replaying draws, or seeded) and gradients on when
+ * there are cotangents; state and inputs are leaves. */
 typedef struct dppo_call dppo_call;
 typedef struct dppo_entry {
     const char *function; /* "torch.clamp", "PPODiffusion.loss" */
@@ -46,8 +47,8 @@ typedef struct dppo_entry {
 struct dppo_context;
 const dppo_case *dppo_call_case(const dppo_call *call);
 struct dppo_context *dppo_call_context(dppo_call *call);
-/* Input `name` as a leaf of the context (requires_grad when float and the case has cotangents); the plain form fails
- * when it is absent, naming it. The same tensor is returned each time. */
+/* Input `name` as a leaf of the context (requires_grad when float and the case has cotangents); the plain
+ * form fails when it is absent, naming it. The same tensor is returned each time. */
 dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor);
 dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name);
 /* How many of "tensors/0", "tensors/1", ... there are. */
@@ -58,9 +59,9 @@ dppo_status dppo_call_output_f64(dppo_call *call, const char *name, double value
 dppo_status dppo_call_output_i64(dppo_call *call, const char *name, int64_t value);
 /* Any contiguous tensor (float64 answers of gae, ...), copied. */
 dppo_status dppo_call_output_copy(dppo_call *call, const char *name, const dppo_tensor *tensor);
-/* Registers the module under test: loads the case's state into it (strictly), makes its parameters those whose
- * gradients are reported as grad/state/<name>; after the call its state_dict is reported as state_after when
- * `after`. The module is freed with the call. */
+/* Registers the module under test: loads the case's state into it (strictly), makes its parameters those
+ * whose gradients are reported as grad/state/<name>; after the call its state_dict is reported as state_after
+ * when `after`. The module is freed with the call. */
 struct dppo_module;
 dppo_status dppo_call_module(dppo_call *call, struct dppo_module *module, bool after);
 
@@ -68,9 +69,10 @@ dppo_status dppo_call_module(dppo_call *call, struct dppo_module *module, bool a
 const dppo_entry *dppo_c_entries(size_t *count);
 dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer);
 
-/* The C entries are spread over files by topic, parity/entries_<topic>.c; each exports one list, ended by {NULL, NULL}.
+/* The C entries are spread over files by topic, parity/entries_<topic>.c; each exports one list, ended by
+ * {NULL, NULL}.
  */
-extern const dppo_entry dppo_entries_shape[], dppo_entries_math[], dppo_entries_optim[], dppo_entries_models[],
-    dppo_entries_diffusion[], dppo_entries_envs[], dppo_entries_algorithms[];
+extern const dppo_entry dppo_entries_shape[], dppo_entries_math[], dppo_entries_optim[],
+    dppo_entries_models[], dppo_entries_diffusion[], dppo_entries_envs[], dppo_entries_algorithms[];
 
 #endif
