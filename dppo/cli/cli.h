@@ -10,14 +10,16 @@ enum { DPPO_EXIT_OK = 0, DPPO_EXIT_MISMATCH = 1, DPPO_EXIT_USAGE = 2, DPPO_EXIT_
 typedef struct dppo_verb {
     const char *name, *summary; /* "parity", one line for the list of verbs */
     const char *usage;          /* the whole help text, printed for --help */
-    int (*run)(int argc, char **argv); /* argv[0] is the verb; returns an exit status. NULL when it has `children` */
+    int (*run)(int argc,
+               char **argv); /* argv[0] is the verb; returns an exit status. NULL when it has `children` */
     const struct dppo_verb *const *children; /* sub-verbs, NULL-terminated, or NULL */
 } dppo_verb;
 
 /* One line a verb: to add one, write its file, declare it here and list it in main.c. */
 extern const dppo_verb dppo_verb_parity;
 
-/* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything else. */
+/* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything
+ * else. */
 int dppo_dispatch(const dppo_verb *parent, int argc, char **argv);
 
 /* Prints dppo_message() to standard error and returns 2: what a bad argument or file ends with. */
@@ -26,8 +28,8 @@ int dppo_cli_error(void);
 /* The libtorch side, NULL in a build without it. */
 const dppo_parity_side *dppo_torch_side(void);
 
-/* The files to judge: those given, else every .h5 of $DPPO_FIXTURES, else of the installed fixtures (share/dppo/fixtures
- * beside the program's bin), else of the source tree. */
+/* The files to judge: those given, else every .h5 of $DPPO_FIXTURES, else of the installed fixtures
+ * (share/dppo/fixtures beside the program's bin), else of the source tree. */
 typedef struct dppo_file_list {
     char **paths; /* owned */
     size_t count;

@@ -55,9 +55,11 @@ dppo_status dppo_fixture_files(int count, char **given, dppo_file_list *list) {
         DPPO_TRY(is_folder(given[i]) ? add_folder(list, given[i]) : add_path(list, given[i]));
     if (count > 0 && list->count == 0) return dppo_fail(DPPO_IO, "%s: no .h5 files", given[0]);
     if (count > 0) return DPPO_OK;
-    if (!folder || !folder[0]) folder = installed_folder(buffer, sizeof buffer) ? buffer : DPPO_SOURCE_FIXTURES;
+    if (!folder || !folder[0])
+        folder = installed_folder(buffer, sizeof buffer) ? buffer : DPPO_SOURCE_FIXTURES;
     DPPO_TRY(is_folder(folder) ? add_folder(list, folder) : add_path(list, folder));
-    if (list->count == 0) return dppo_fail(DPPO_IO, "%s: no .h5 files; name some, or set DPPO_FIXTURES", folder);
+    if (list->count == 0)
+        return dppo_fail(DPPO_IO, "%s: no .h5 files; name some, or set DPPO_FIXTURES", folder);
     return DPPO_OK;
 }
 

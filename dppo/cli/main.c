@@ -54,7 +54,8 @@ int main(int argc, char **argv) {
     static const dppo_verb dppo = {
         .name = "dppo",
         .usage = "usage: dppo VERB [ARGUMENTS]     (dppo VERB --help for each)\n\n"
-                 "Exit status: 0 parity or success, 1 mismatch, 2 usage or unreadable input, 3 missing evidence.\n\n",
+                 "Exit status: 0 parity or success, 1 mismatch, 2 usage or unreadable input, 3 missing "
+                 "evidence.\n\n",
         .children = verbs,
     };
     return dppo_dispatch(&dppo, argc, argv);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* -- options shared by the verbs that run cases ------------------------------------------------------------------ */
+/* -- options shared by the verbs that run cases
+ * ------------------------------------------------------------------ */
 
 typedef struct arguments {
     const char *csv, *junit, *markdown, *report;
@@ -87,7 +88,9 @@ static dppo_status run_files(const arguments *given, dppo_parity_results *result
     return status;
 }
 
-/* -- run ----------------------------------------------------------------------------------------------------------- */
+/* -- run
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void print_numbers(const dppo_parity_result *result) {
     dppo_parity_summary summary;
@@ -134,7 +137,8 @@ static dppo_status tell_github(const dppo_parity_results *results) {
     if (text.bytes) (void)fputs(text.bytes, stdout);
     dppo_text_free(&text);
     FILE *file = summary && summary[0] ? fopen(summary, "ae") : NULL;
-    if (!file) return summary && summary[0] ? dppo_fail(DPPO_IO, "%s: cannot be appended to", summary) : DPPO_OK;
+    if (!file)
+        return summary && summary[0] ? dppo_fail(DPPO_IO, "%s: cannot be appended to", summary) : DPPO_OK;
     dppo_parity_markdown(results, &text);
     bool good = text.bytes && fputs(text.bytes, file) >= 0;
     dppo_text_free(&text);
@@ -163,7 +167,8 @@ static int run_verb(int argc, char **argv) {
     dppo_parity_results results = {0};
     if (!parse(argc, argv, &given)) return DPPO_EXIT_USAGE;
     given.run.each = print_result;
-    if (!dppo_torch_side()) (void)puts("built without libtorch: C is compared with the record only (c_record)");
+    if (!dppo_torch_side())
+        (void)puts("built without libtorch: C is compared with the record only (c_record)");
     dppo_status status = run_files(&given, &results);
     if (status == DPPO_OK) status = write_all(&given, &results);
     int code = status == DPPO_OK ? exit_status(&results) : dppo_cli_error();
@@ -171,7 +176,8 @@ static int run_verb(int argc, char **argv) {
         (void)fprintf(stderr, "dppo: no case %s%s\n", given.run.pattern ? "matches " : "to run",
                       given.run.pattern ? given.run.pattern : "");
     if (status == DPPO_OK)
-        (void)printf("%zu passed, %zu failed, %zu skipped\n", results.passed, results.failed, results.skipped);
+        (void)printf("%zu passed, %zu failed, %zu skipped\n", results.passed, results.failed,
+                     results.skipped);
     dppo_parity_results_free(&results);
     return code;
 }
@@ -179,21 +185,25 @@ static int run_verb(int argc, char **argv) {
 static const dppo_verb run_leaf = {
     .name = "run",
     .summary = "run cases and judge the answers",
-    .usage = "usage: dppo parity run [FILES..] [-k PATTERN] [--side c|torch|both]\n"
-             "                       [--csv F] [--junit F] [--markdown F] [--report DIR]\n\n"
-             "Runs every case of the files (default: $DPPO_FIXTURES, else the installed or source fixtures/*.h5) in\n"
-             "C and in libtorch, and compares both with each other, with the record and with float64 truth.\n\n"
-             "  -k PATTERN     only cases whose FUNCTION/CASE contains PATTERN or matches it as a glob\n"
-             "  --side SIDE    only this side against the record (default: both)\n"
-             "  --csv F        a row per case, answer and pair of sides\n"
-             "  --junit F      JUnit XML with the numbers in it\n"
-             "  --markdown F   a summary for people\n"
-             "  --report DIR   writes DIR/index.html\n\n"
-             "Exit status: 0 all passed, 1 a case failed, 2 usage or an unreadable file, 3 a case was skipped.\n",
+    .usage =
+        "usage: dppo parity run [FILES..] [-k PATTERN] [--side c|torch|both]\n"
+        "                       [--csv F] [--junit F] [--markdown F] [--report DIR]\n\n"
+        "Runs every case of the files (default: $DPPO_FIXTURES, else the installed or source fixtures/*.h5) "
+        "in\n"
+        "C and in libtorch, and compares both with each other, with the record and with float64 truth.\n\n"
+        "  -k PATTERN     only cases whose FUNCTION/CASE contains PATTERN or matches it as a glob\n"
+        "  --side SIDE    only this side against the record (default: both)\n"
+        "  --csv F        a row per case, answer and pair of sides\n"
+        "  --junit F      JUnit XML with the numbers in it\n"
+        "  --markdown F   a summary for people\n"
+        "  --report DIR   writes DIR/index.html\n\n"
+        "Exit status: 0 all passed, 1 a case failed, 2 usage or an unreadable file, 3 a case was skipped.\n",
     .run = run_verb,
 };
 
-/* -- list ---------------------------------------------------------------------------------------------------------- */
+/* -- list
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct listed {
     const char *function; /* borrowed from a side's list or owned by `owned` */
@@ -208,7 +218,8 @@ typedef struct listing {
 
 static listed *listing_add(listing *list, const char *function, size_t length) {
     for (size_t i = 0; i < list->count; i++)
-        if (strlen(list->rows[i].function) == length && strncmp(list->rows[i].function, function, length) == 0)
+        if (strlen(list->rows[i].function) == length &&
+            strncmp(list->rows[i].function, function, length) == 0)
             return &list->rows[i];
     listed *rows = realloc(list->rows, (list->count + 1) * sizeof *rows);
     if (!rows) return NULL;
@@ -272,8 +283,8 @@ static void print_listing(const listing *list) {
         no_c += !dppo_side_has(c, row->function);
         no_torch += torch && !dppo_side_has(torch, row->function);
     }
-    (void)printf("%zu functions, %zu cases; %zu without a case, %zu without C", list->count, cases, without_case,
-                 no_c);
+    (void)printf("%zu functions, %zu cases; %zu without a case, %zu without C", list->count, cases,
+                 without_case, no_c);
     if (torch) (void)printf(", %zu without torch", no_torch);
     (void)printf("\n");
 }
@@ -335,12 +346,15 @@ static const dppo_verb list_leaf = {
     .summary = "every function: its cases, which sides have it, what has none",
     .usage = "usage: dppo parity list [FILES..] [-k PATTERN] [--markdown]\n\n"
              "Lists every function of the files and of both sides with its number of cases.\n"
-             "  --markdown   runs the cases and prints a table: function, cases, worst ULP, share of elements equal\n"
+             "  --markdown   runs the cases and prints a table: function, cases, worst ULP, share of "
+             "elements equal\n"
              "               in every bit, error against float64 truth relative to libtorch's\n",
     .run = list_verb,
 };
 
-/* -- the verb --------------------------------------------------------------------------------------------------------- */
+/* -- the verb
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static const dppo_verb *const verbs[] = {&list_leaf, &run_leaf, NULL};
 

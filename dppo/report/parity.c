@@ -64,17 +64,19 @@ static void write_failures(const dppo_parity_results *results, dppo_text *text) 
 static void write_page(const dppo_parity_results *results, dppo_function_summary *rows, size_t count,
                        dppo_text *text) {
     bool good = results->failed == 0 && results->error_count == 0;
-    dppo_text_add(text, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Function parity"
-                        "</title>\n<link rel=\"icon\" href=\"data:,\"><style>\n"
-                        "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:64em;padding:0 1em}\n"
-                        "table{border-collapse:collapse;width:100%}td,th{padding:.2em .6em;text-align:right;"
-                        "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}\n"
-                        ".failed{color:#a00}.skipped{color:#777}.verdict{font-size:1.4em}\n"
-                        "</style></head><body>\n<h1>Function parity</h1>\n");
+    dppo_text_add(text,
+                  "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Function parity"
+                  "</title>\n<link rel=\"icon\" href=\"data:,\"><style>\n"
+                  "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:64em;padding:0 1em}\n"
+                  "table{border-collapse:collapse;width:100%}td,th{padding:.2em .6em;text-align:right;"
+                  "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}\n"
+                  ".failed{color:#a00}.skipped{color:#777}.verdict{font-size:1.4em}\n"
+                  "</style></head><body>\n<h1>Function parity</h1>\n");
     dppo_text_format(text, "<p class=\"verdict %s\">%s: %zu passed, %zu failed, %zu skipped</p>\n",
                      good ? "passed" : "failed", good ? "Parity holds" : "Parity is broken", results->passed,
                      results->failed, results->skipped);
-    if (!results->with_torch) dppo_text_add(text, "<p>Against the record only; libtorch did not take part.</p>\n");
+    if (!results->with_torch)
+        dppo_text_add(text, "<p>Against the record only; libtorch did not take part.</p>\n");
     write_failures(results, text);
     dppo_text_add(text, "<table><thead><tr><th>function</th><th>cases</th><th>status</th><th>pair</th>"
                         "<th>worst ULP</th><th>bitwise equal</th><th>truth ratio</th></tr></thead><tbody>\n");

@@ -4,8 +4,8 @@
 
 #include "parity/results.h"
 
-/* Writes folder/index.html (the folder is made): the verdict, the table of functions with the worst first, and every
- * failed answer. DPPO_IO names the path. */
+/* Writes folder/index.html (the folder is made): the verdict, the table of functions with the worst first,
+ * and every failed answer. DPPO_IO names the path. */
 dppo_status dppo_report_parity(const dppo_parity_results *results, const char *folder);
 
 #endif
