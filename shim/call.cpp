@@ -6,8 +6,7 @@
 
 namespace shim {
 
-// -- failures
-// ---------------------------------------------------------------------------------------------------
+// -- failures -------------------------------------------------------------------------------------
 
 void check(dppo_status status) {
     if (status != DPPO_OK) throw Failure(status, dppo_message());
@@ -39,8 +38,7 @@ dppo_status guarded(const std::function<void()> &body) {
     }
 }
 
-// -- tensors across the boundary
-// --------------------------------------------------------------------------------
+// -- tensors across the boundary ------------------------------------------------------------------
 
 static torch::Dtype dtype_from_c(dppo_dtype dtype) {
     switch (dtype) {
@@ -90,8 +88,7 @@ void put(dppo_named *map, const std::string &name, const Tensor &tensor) {
     if (contiguous.numel() > 0) std::memcpy(copy->data, contiguous.data_ptr(), contiguous.nbytes());
 }
 
-// -- configuration
-// ----------------------------------------------------------------------------------------------
+// -- configuration --------------------------------------------------------------------------------
 
 bool Config::has(const char *path) const {
     return node_ != nullptr && dppo_config_type_of(dppo_config_get(node_, path)) != DPPO_CONFIG_NULL;
@@ -183,8 +180,15 @@ std::vector<double> Config::numbers(const char *path) const {
     return values;
 }
 
-// -- draws
-// ------------------------------------------------------------------------------------------------------
+// -- draws ----------------------------------------------------------------------------------------
+
+Tensor Draws::normal(const Shape &shape, double mean, double std) {
+    return randn(shape) * std + mean;
+}
+
+Tensor Draws::uniform(const Shape &shape, double from, double to) {
+    return rand(shape) * (to - from) + from;
+}
 
 namespace {
 
@@ -282,8 +286,7 @@ std::unique_ptr<Draws> torch_draws(torch::Dtype dtype) {
     return std::make_unique<TorchDraws>(dtype);
 }
 
-// -- the call
-// ---------------------------------------------------------------------------------------------------
+// -- the call -------------------------------------------------------------------------------------
 
 Call::Call(const dppo_case &parity_case, torch::Dtype dtype) : case_(parity_case), dtype_(dtype) {
     // A case that says nothing of random numbers still gets the same ones every time.

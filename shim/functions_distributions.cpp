@@ -7,8 +7,7 @@
 
 namespace shim {
 
-// -- Normal
-// ---------------------------------------------------------------------------------------------------------
+// -- Normal ---------------------------------------------------------------------------------------
 
 // log N(x; loc, scale) = -(x - loc)^2 / (2 scale^2) - log scale - log sqrt(2 pi)
 static Tensor normal_log_prob(const Tensor &value, const Tensor &loc, const Tensor &scale) {
@@ -53,8 +52,7 @@ static void normal_cdf(Call &call) {
     call.output("result", 0.5 * (1 + torch::erf(distance / std::sqrt(2.0))));
 }
 
-// -- Independent of Normal: event dims are summed
-// -----------------------------------------------------------------------
+// -- Independent of Normal: event dims are summed -------------------------------------------------
 
 static Tensor sum_rightmost(const Tensor &value, int64_t dims) {
     if (dims == 0) return value;
@@ -77,8 +75,7 @@ static void independent_entropy(Call &call) {
                 sum_rightmost(normal_entropy(call.input("loc"), call.input("scale")), event_dims(call)));
 }
 
-// -- Categorical
-// ----------------------------------------------------------------------------------------------------
+// -- Categorical ----------------------------------------------------------------------------------
 
 struct Categorical {
     Tensor logits, probs; // normalised
@@ -131,8 +128,7 @@ static void categorical_sample(Call &call) {
     call.output("result", categorical_draw(call, categorical(call).probs));
 }
 
-// -- MixtureSameFamily of Independent Normals: logits (..., M), loc and scale (..., M, D)
-// ---------------------------------
+// -- MixtureSameFamily of Independent Normals: logits (..., M), loc and scale (..., M, D) ---------
 
 // log sum_m exp(log w_m + log N(x; loc_m, scale_m))
 static void mixture_log_prob(Call &call) {

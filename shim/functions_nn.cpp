@@ -18,8 +18,7 @@ static Shape per_dim(const Config &init, const char *name, int64_t fallback, siz
     return values.size() == 1 ? Shape(dims, values[0]) : values;
 }
 
-// -- layers with parameters
-// -----------------------------------------------------------------------------------------
+// -- layers with parameters -----------------------------------------------------------------------
 
 static void linear(Call &call) {
     call.output("result",
@@ -97,8 +96,7 @@ static void multihead_attention(Call &call) {
     if (weights.defined()) call.output("attn_output_weights", batched ? weights : weights.squeeze(0));
 }
 
-// -- layers without
-// -----------------------------------------------------------------------------------------------
+// -- layers without -------------------------------------------------------------------------------
 
 static void dropout(Call &call) {
     const Config settings = call.settings();
@@ -153,8 +151,7 @@ static void pad(Call &call) {
         invalid("args/mode: " + mode + " is none of constant, replicate, reflect");
 }
 
-// -- containers
-// -----------------------------------------------------------------------------------------------------
+// -- containers -----------------------------------------------------------------------------------
 
 // One layer of a Sequential, built from its `_target_`; its parameters are "<index>.weight" in the state.
 static Tensor layer(Call &call, const Config &init, const std::string &prefix, const Tensor &input) {

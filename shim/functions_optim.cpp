@@ -6,8 +6,7 @@
 
 namespace shim {
 
-// -- torch.optim
-// ------------------------------------------------------------------------------------------------------
+// -- torch.optim ----------------------------------------------------------------------------------
 
 template <typename Options> static Options optimizer_options(const Config &init) {
     Options options;
@@ -33,8 +32,7 @@ template <typename Optimizer, typename Options> static void optimizer(Call &call
     call.output("params", torch::stack(after));
 }
 
-// -- CosineAnnealingWarmupRestarts
-// ---------------------------------------------------------------------------------------
+// -- CosineAnnealingWarmupRestarts ----------------------------------------------------------------
 
 namespace {
 
@@ -86,8 +84,7 @@ static void warm_restarts(Call &call) {
     call.output("result", torch::tensor(rates, torch::kFloat64));
 }
 
-// -- torch.nn.init
-// ---------------------------------------------------------------------------------------------------
+// -- torch.nn.init --------------------------------------------------------------------------------
 
 static Shape init_shape(Call &call) {
     for (const char *name : {"tensor", "input"})
@@ -118,8 +115,7 @@ static void init_zeros(Call &call) {
     call.output("result", torch::nn::init::zeros_(torch::empty(init_shape(call))));
 }
 
-// -- random sampling
-// ---------------------------------------------------------------------------------------------------
+// -- random sampling ------------------------------------------------------------------------------
 
 static void rand(Call &call) {
     call.output("result", call.draws().rand(call.args().integers("size")));
@@ -149,8 +145,7 @@ static void multinomial(Call &call) {
                                                    args.flag("replacement", false)));
 }
 
-// -- statistics of a rollout
-// ---------------------------------------------------------------------------------------------
+// -- statistics of a rollout ----------------------------------------------------------------------
 
 // Generalised advantage estimation over reward, value, terminated (T, N) and next_value (N), the value after
 // the last step: A_t = delta_t + gamma lambda (1 - terminated_t) A_{t+1}, delta_t = c r_t + gamma V_{t+1} (1
@@ -206,7 +201,7 @@ class RewardScaler {
   private:
     // Chan's merge of the moments of `batch` over its first dim.
     void add(const Tensor &batch) {
-        const Tensor batch_mean = batch.mean(0), batch_variance = batch.var(0, /*unbiased=*/false);
+        const Tensor batch_mean = batch.mean(0), batch_variance = (batch - batch_mean).square().mean(0);
         const double added = static_cast<double>(batch.size(0)), total = count_ + added;
         const Tensor delta = batch_mean - mean_;
         mean_ = mean_ + delta * added / total;

@@ -4,8 +4,7 @@
 
 namespace shim {
 
-// -- arguments
-// ----------------------------------------------------------------------------------------------------
+// -- arguments ------------------------------------------------------------------------------------
 
 using Unary = Tensor (*)(const Tensor &);
 using Binary = Tensor (*)(const Tensor &, const Tensor &);
@@ -53,8 +52,7 @@ static bool keepdim(const Config &args) {
     return args.flag("keepdim", false);
 }
 
-// -- creation
-// -----------------------------------------------------------------------------------------------------
+// -- creation -------------------------------------------------------------------------------------
 
 static void arange(Call &call) {
     const Config args = call.args();
@@ -99,8 +97,7 @@ static void zeros_like(Call &call) {
     call.output("result", torch::zeros_like(call.input("input")));
 }
 
-// -- indexing, slicing, joining, mutating
-// ---------------------------------------------------------------------------
+// -- indexing, slicing, joining, mutating ---------------------------------------------------------
 
 static void cat(Call &call) {
     call.output("result", torch::cat(call.sequence("tensors"), call.args().integer("dim", 0)));
@@ -231,8 +228,7 @@ static void unravel_index(Call &call) {
     call.output_sequence(places);
 }
 
-// -- methods that change what a tensor is, not its values
-// -------------------------------------------------------------
+// -- methods that change what a tensor is, not its values -----------------------------------------
 
 static void same(Call &call) {
     call.output("result", call.input("input"));
@@ -269,8 +265,7 @@ static void requires_grad(Call &call) {
     call.output("result", input * 1);
 }
 
-// -- pointwise
-// ------------------------------------------------------------------------------------------------------
+// -- pointwise ------------------------------------------------------------------------------------
 
 static c10::optional<c10::Scalar> bound(const Config &args, const char *name) {
     if (!args.has(name)) return c10::nullopt;
@@ -307,8 +302,7 @@ static void pow(Call &call) {
                                                : torch::pow(input, *bound(call.args(), "exponent")));
 }
 
-// -- reductions
-// -----------------------------------------------------------------------------------------------------
+// -- reductions -----------------------------------------------------------------------------------
 
 static void sum(Call &call) {
     const Config args = call.args();
@@ -398,8 +392,7 @@ static void log_softmax(Call &call) {
     call.output("result", torch::log_softmax(call.input("input"), call.args().integer("dim")));
 }
 
-// -- the table
-// ------------------------------------------------------------------------------------------------------
+// -- the table ------------------------------------------------------------------------------------
 
 static void dot(Call &call) {
     call.output("result",
