@@ -17,6 +17,7 @@ typedef struct dppo_verb {
 
 /* One line a verb: to add one, write its file, declare it here and list it in main.c. */
 extern const dppo_verb dppo_verb_parity;
+extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect; /* below parity */
 
 /* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything
  * else. */

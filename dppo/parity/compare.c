@@ -86,13 +86,13 @@ static double percentile99(double *distances, int64_t count, int64_t total) {
     return rank < zeros ? 0 : distances[rank - zeros];
 }
 
-static void write_index(const dppo_tensor *tensor, int64_t flat, char *buffer, size_t size) {
+char *dppo_index_text(const dppo_tensor *tensor, int64_t flat, char *buffer, size_t size) {
     int64_t index[DPPO_MAX_DIMS];
     for (int d = tensor->ndim - 1; d >= 0; d--) {
         index[d] = flat % tensor->shape[d];
         flat /= tensor->shape[d];
     }
-    (void)dppo_shape_text(tensor->ndim, index, buffer, size);
+    return dppo_shape_text(tensor->ndim, index, buffer, size);
 }
 
 static bool all_zero(const dppo_tensor *tensor) {
@@ -114,8 +114,11 @@ static void compare_elements(const dppo_tensor *actual, const dppo_tensor *expec
         bool within = floating ? isfinite(e.error) && e.error <= allowed : e.equal;
         /* Equal NaN or infinities make `allowed` NaN or infinite; their error is exactly 0. */
         if (floating && e.error == 0) within = true;
-        if (!within) result->outside++;
-        if (e.equal) equal++;
+        if (!within && result->outside++ == 0) result->first_outside = i;
+        if (e.equal)
+            equal++;
+        else if (result->first_unequal < 0)
+            result->first_unequal = i;
         if (result->worst < 0 || e.error > result->max_abs) {
             result->worst = i;
             result->max_abs = e.error;
@@ -138,7 +141,7 @@ static void explain(const dppo_tensor *actual, const dppo_tensor *expected,
     char *message = result->message;
     size_t size = sizeof result->message;
     if (result->worst >= 0)
-        write_index(expected, result->worst, result->worst_index, sizeof result->worst_index);
+        (void)dppo_index_text(expected, result->worst, result->worst_index, sizeof result->worst_index);
     if (result->outside > 0) {
         (void)snprintf(
             message, size, "%lld of %lld elements outside rtol %g, atol %g; worst at %s: %.9g against %.9g",
@@ -188,7 +191,7 @@ static const dppo_tensor *packed(const dppo_tensor *tensor, dppo_tensor **copy) 
 
 void dppo_compare(const dppo_tensor *actual, const dppo_tensor *expected, const dppo_compare_options *options,
                   dppo_comparison *result) {
-    *result = (dppo_comparison){.worst = -1};
+    *result = (dppo_comparison){.worst = -1, .first_outside = -1, .first_unequal = -1};
     if (!actual && !expected) {
         result->passed = true;
         result->bitwise_share = 1;

@@ -23,8 +23,9 @@ typedef struct dppo_comparison {
     double bitwise_share;    /* elements that are equal in every bit (two NaN count as equal), in [0, 1] */
     int64_t worst;           /* row-major index of the largest absolute error; -1 without elements */
     double worst_actual, worst_expected;
-    char worst_index[96]; /* "(i, j)" */
-    char message[320];    /* what is wrong, "" when passed */
+    int64_t first_outside, first_unequal; /* row-major, -1 for none: where to start looking */
+    char worst_index[96];                 /* "(i, j)" */
+    char message[320];                    /* what is wrong, "" when passed */
 } dppo_comparison;
 
 typedef struct dppo_compare_options {
@@ -36,6 +37,9 @@ typedef struct dppo_compare_options {
 /* Either tensor may be NULL (a missing answer: a failure unless both are). Any strides. */
 void dppo_compare(const dppo_tensor *actual, const dppo_tensor *expected, const dppo_compare_options *options,
                   dppo_comparison *result);
+
+/* "(i, j)" of a row-major index into the tensor's shape; returns buffer. */
+char *dppo_index_text(const dppo_tensor *tensor, int64_t flat, char *buffer, size_t size);
 
 /* One unit in the last place of float32 at |scale|. */
 double dppo_float32_unit(double scale);
