@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "cli/cli.h"
 
 #include "base/log.h"
 #include "base/pool.h"
@@ -97,7 +97,7 @@ static void print_numbers(const dppo_parity_result *result) {
     for (dppo_pair pair = DPPO_C_TORCH; pair <= DPPO_TORCH_RECORD; pair++) {
         if (!dppo_parity_summarise(result, pair, &summary)) continue;
         (void)printf("  %s: ", dppo_pair_name(pair));
-        if (summary.bitwise_share == 1)
+        if (summary.bitwise_share == 1 && summary.max_ulp == 0)
             (void)printf("equal");
         else
             (void)printf("%.6g ulp", summary.max_ulp);

@@ -1,5 +1,5 @@
 /* `dppo parity show` and `bisect`: one case under the magnifying glass. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include "base/pool.h"
 

@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "cli/cli.h"
 
 #ifdef DPPO_WITH_SHIM
 #include "shim.h"
