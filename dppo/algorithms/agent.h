@@ -56,8 +56,7 @@ typedef struct dppo_update_metrics {
     X(pg_loss)                                                                                               \
     X(entropy_loss)                                                                                          \
     X(v_loss)                                                                                                \
-    X(bc_loss) X(loss) X(clipfrac) X(approx_kl) X(ratio) X(eta_or_std) X(actor_grad_norm)                    \
-        X(critic_grad_norm)
+    X(bc_loss) X(loss) X(clipfrac) X(approx_kl) X(ratio) X(eta_or_std) X(actor_grad_norm) X(critic_grad_norm)
 
 typedef struct dppo_trace_row {
 #define DPPO_TRACE_FIELD(field) double field;

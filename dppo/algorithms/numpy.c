@@ -39,6 +39,10 @@
 PAIRWISE(pairwise, double)
 PAIRWISE(pairwise_f32, float)
 
+double dppo_np_sum(const double *values, int64_t count) {
+    return pairwise(values, count, NULL);
+}
+
 double dppo_np_mean(const double *values, int64_t count) {
     return pairwise(values, count, NULL) / (double)count;
 }

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+double dppo_np_sum(const double *values, int64_t count);
 double dppo_np_mean(const double *values, int64_t count);
 double dppo_np_var(const double *values, int64_t count); /* population variance, np.var's default */
 float dppo_np_mean_f32(const float *values, int64_t count);

@@ -89,6 +89,14 @@ dppo_status dppo_named_merge(dppo_named *map, const char *prefix, const dppo_nam
     return DPPO_OK;
 }
 
+dppo_status dppo_named_extract(dppo_named *map, const char *prefix, const dppo_named *from) {
+    size_t length = strlen(prefix);
+    for (size_t i = 0; i < from->count; i++)
+        if (strncmp(from->entries[i].name, prefix, length) == 0)
+            DPPO_TRY(dppo_named_put(map, from->entries[i].name + length, from->entries[i].tensor));
+    return DPPO_OK;
+}
+
 void dppo_named_free(dppo_named *map) {
     for (size_t i = 0; i < map->count; i++) {
         free(map->entries[i].name);

@@ -38,6 +38,9 @@ dppo_status dppo_named_require(const dppo_named *map, const char *name, dppo_dty
 /* Adds copies of all entries of `from`, names prefixed. */
 dppo_status dppo_named_merge(dppo_named *map, const char *prefix, const dppo_named *from);
 
+/* Adds copies of the entries of `from` whose names begin with `prefix`, with the prefix taken off. */
+dppo_status dppo_named_extract(dppo_named *map, const char *prefix, const dppo_named *from);
+
 void dppo_named_free(dppo_named *map);
 
 #endif
