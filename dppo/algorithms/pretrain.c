@@ -241,7 +241,7 @@ static dppo_status one_epoch(pretrainer *p) {
         status = s->class->pretrain_end_epoch(s->agent);
         dppo_text_format(&p->metrics, "%lld,%s,%.9g,%.9g,%.6f\n", (long long)p->epoch, s->class->side,
                          s->loss_sum / (double)batches, s->grad_norm_sum / (double)batches, s->seconds);
-        dppo_log("%4lld %-5s train loss %8.5f  %5.1f s", (long long)p->epoch, s->class->side,
+        dppo_log_line("%4lld %-5s train loss %8.5f  %5.1f s", (long long)p->epoch, s->class->side,
                  s->loss_sum / (double)batches, s->seconds);
     }
     if (status == DPPO_OK && p->side_count == 2) status = compare_sides(p, traces);

@@ -249,11 +249,11 @@ static double reward_of(const dppo_metrics_row *row) {
 
 static void report_iteration(const trainer *t, const dppo_metrics_row *row) {
     if (row->eval)
-        dppo_log("%4lld %-5s eval   episode reward %9.2f  best %7.3f  success %.2f  episodes %3.0f  %5.1f s",
+        dppo_log_line("%4lld %-5s eval   episode reward %9.2f  best %7.3f  success %.2f  episodes %3.0f  %5.1f s",
                  (long long)t->itr, row->side, row->eval_episode_reward, row->eval_best_reward,
                  row->eval_success_rate, row->eval_num_episode, row->iteration_seconds);
     else
-        dppo_log(
+        dppo_log_line(
             "%4lld %-5s train  episode reward %9.2f  loss %9.4f  pg %9.5f  value %9.4f  kl %.2e  %5.1f s",
             (long long)t->itr, row->side, row->train_episode_reward, row->loss, row->pg_loss, row->value_loss,
             row->approx_kl, row->iteration_seconds);

@@ -28,7 +28,7 @@ void dppo_log_quiet(bool quiet) {
     quiet_mode = quiet;
 }
 
-void dppo_log(const char *format, ...) {
+void dppo_log_line(const char *format, ...) {
     if (quiet_mode) return;
     clear_bar();
     va_list arguments;

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 /* One line on standard error, after clearing a progress bar. */
-void dppo_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void dppo_log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void dppo_log_quiet(bool quiet);
 
 /* `done` of `total` of `what`, with a short note; rewrites its line on a terminal, at most ten times a

@@ -1,0 +1,183 @@
+/* torch.nn.functional: what is more than a pointwise function. */
+#include "autograd/dims.h"
+#include "autograd/map.h"
+
+#include <string.h>
+
+/* -- layer_norm ------------------------------------------------------------------------------------------------ */
+
+typedef struct norm_saved {
+    int64_t M, N;
+    float *mean, *rstd; /* (M) */
+} norm_saved;
+
+/* Inputs: x, weight, bias, any of the last two absent. */
+static void layer_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const norm_saved *s = node->saved;
+    const char *name = "layer_norm_backward";
+    dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
+    float *to[3] = {NULL, NULL, NULL};
+    for (int i = 0; i < 3; i++) {
+        if (!dppo_needs_grad(node, i)) continue;
+        gradients[i] = dppo_result(cx, DPPO_F32, node->inputs[i]->ndim, node->inputs[i]->shape);
+        if (!gradients[i]) return;
+        to[i] = dppo_f32(gradients[i]);
+    }
+    const float *dy = dppo_packed(cx, name, g), *data = dppo_packed(cx, name, x);
+    const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
+    if (!dy || !data || (weight && !scale)) return;
+    dppo_kernel_layer_norm_grad(s->M, s->N, to[0], to[1], to[2], dy, data, s->mean, s->rstd, scale);
+    for (int i = 0; i < 3; i++)
+        if (gradients[i])
+            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight}, dppo_no_second_derivative);
+}
+
+static bool fits_last_dim(dppo_cx *cx, const dppo_tensor *input, const dppo_tensor *parameter) {
+    if (!parameter || (parameter->ndim == 1 && parameter->shape[0] == input->shape[input->ndim - 1])) return true;
+    (void)dppo_context_fail(cx, DPPO_INVALID, "layer_norm: weight and bias must have the size of the last dim, %lld",
+                            (long long)input->shape[input->ndim - 1]);
+    return false;
+}
+
+dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias, double eps) {
+    const char *name = "layer_norm";
+    const float *x = dppo_packed(cx, name, input);
+    if (!x) return NULL;
+    if (input->ndim == 0) return dppo_context_fail(cx, DPPO_INVALID, "layer_norm: of a rank-0 tensor");
+    if (!fits_last_dim(cx, input, weight) || !fits_last_dim(cx, input, bias)) return NULL;
+    norm_saved *s = dppo_arena_alloc(dppo_context_arena(cx), sizeof *s);
+    int64_t N = input->shape[input->ndim - 1], M = N > 0 ? dppo_numel(input) / N : 0;
+    float *moments = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(2 * M + 1) * sizeof(float));
+    if (!s || !moments) return dppo_context_fail(cx, DPPO_NO_MEMORY, "layer_norm: no memory for %lld rows", (long long)M);
+    *s = (norm_saved){M, N, moments, moments + M};
+    const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
+    const float *shift = bias ? dppo_packed(cx, name, bias) : NULL;
+    dppo_tensor *out = dppo_result(cx, DPPO_F32, input->ndim, input->shape);
+    if (!out || (weight && !scale) || (bias && !shift)) return NULL;
+    dppo_kernel_layer_norm(M, N, dppo_f32(out), s->mean, s->rstd, x, scale, shift, (float)eps);
+    dppo_node *node = dppo_record(cx, name, out, 3, (dppo_tensor *[]){input, weight, bias}, layer_norm_backward);
+    if (node) node->saved = s;
+    return out;
+}
+
+/* -- softmax -------------------------------------------------------------------------------------------------- */
+
+typedef void row_function(int64_t M, int64_t N, float *out, const float *in, const float *result, bool logarithm);
+
+static void forward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result, bool logarithm) {
+    (void)result;
+    dppo_kernel_softmax(M, N, out, in, logarithm);
+}
+
+static void backward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result, bool logarithm) {
+    dppo_kernel_softmax_grad(M, N, out, in, result, logarithm);
+}
+
+/* Applies a row function along `dim`: dims are swapped there and back around it. */
+static dppo_tensor *along(dppo_cx *cx, const char *name, dppo_tensor *input, dppo_tensor *result, int dim,
+                          bool logarithm, row_function *rows) {
+    bool enabled = dppo_set_grad_enabled(cx, false);
+    int last = input->ndim > 0 ? input->ndim - 1 : 0;
+    dppo_tensor *in = input->ndim > 0 ? dppo_transpose(cx, input, dim, last) : input;
+    dppo_tensor *of = result && input->ndim > 0 ? dppo_transpose(cx, result, dim, last) : result;
+    const float *x = dppo_packed(cx, name, in), *y = of ? dppo_packed(cx, name, of) : NULL;
+    dppo_tensor *out = x && (!of || y) ? dppo_result(cx, DPPO_F32, in->ndim, in->shape) : NULL;
+    if (out) {
+        int64_t N = in->ndim > 0 ? in->shape[last] : 1;
+        rows(N > 0 ? dppo_numel(in) / N : 0, N, dppo_f32(out), x, y, logarithm);
+        if (dim != last) out = dppo_contiguous(cx, dppo_transpose(cx, out, dim, last));
+    }
+    (void)dppo_set_grad_enabled(cx, enabled);
+    return out;
+}
+
+typedef struct softmax_saved {
+    int dim;
+    bool logarithm;
+} softmax_saved;
+
+static void softmax_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const softmax_saved *s = node->saved;
+    const char *name = s->logarithm ? "log_softmax_backward" : "softmax_backward";
+    dppo_tensor *y = node->output, *out = along(cx, name, g, y, s->dim, s->logarithm, backward_rows);
+    if (out) (void)dppo_record(cx, name, out, 2, (dppo_tensor *[]){g, y}, dppo_no_second_derivative);
+    gradients[0] = out;
+}
+
+static dppo_tensor *softmax(dppo_cx *cx, const char *name, dppo_tensor *input, int dim, bool logarithm) {
+    if (!input || !dppo_wrap_dim(cx, name, input->ndim, &dim)) return NULL;
+    dppo_tensor *out = along(cx, name, input, NULL, dim, logarithm, forward_rows);
+    dppo_node *node = out ? dppo_record(cx, name, out, 1, &input, softmax_backward) : NULL;
+    if (!node) return out;
+    softmax_saved *s = dppo_arena_alloc(dppo_context_arena(cx), sizeof *s);
+    if (!s) return dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for the tape", name);
+    *s = (softmax_saved){dim, logarithm};
+    node->saved = s;
+    return out;
+}
+
+dppo_tensor *dppo_softmax(dppo_cx *cx, dppo_tensor *input, int dim) {
+    return softmax(cx, "softmax", input, dim, false);
+}
+
+dppo_tensor *dppo_log_softmax(dppo_cx *cx, dppo_tensor *input, int dim) {
+    return softmax(cx, "log_softmax", input, dim, true);
+}
+
+/* -- losses ------------------------------------------------------------------------------------------------------ */
+
+/* g 2 / n (x - t), in the order (2/n (x - t)) g. */
+static void mse_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    for (int i = 0; i < 2; i++) {
+        if (!dppo_needs_grad(node, i)) continue;
+        dppo_tensor *x = node->inputs[i], *t = node->inputs[1 - i];
+        double norm = 2.0 / (double)dppo_numel(x);
+        if (dppo_grad_enabled(cx))
+            gradients[i] = dppo_mul(cx, dppo_mul_scalar(cx, dppo_sub(cx, x, t), norm), g);
+        else
+            gradients[i] = dppo_map(cx, "mse_loss_backward", DPPO_MAP_SQUARED_DIFFERENCE_GRAD,
+                                    (dppo_tensor *[]){g, x, t}, norm, 0.0);
+    }
+}
+
+dppo_tensor *dppo_mse_loss(dppo_cx *cx, dppo_tensor *input, dppo_tensor *target) {
+    int ndim;
+    int64_t shape[DPPO_MAX_DIMS];
+    if (!input || !target || !dppo_broadcast_shape(cx, "mse_loss", input, target, &ndim, shape)) return NULL;
+    dppo_tensor *x = dppo_expand(cx, input, ndim, shape), *t = dppo_expand(cx, target, ndim, shape);
+    bool enabled = dppo_set_grad_enabled(cx, false);
+    dppo_tensor *squares =
+        dppo_map(cx, "mse_loss", DPPO_MAP_SQUARED_DIFFERENCE, (dppo_tensor *[]){x, t}, 0.0, 0.0);
+    dppo_tensor *out = dppo_mean(cx, squares, 0, NULL, false);
+    (void)dppo_set_grad_enabled(cx, enabled);
+    if (out) (void)dppo_record(cx, "mse_loss", out, 2, (dppo_tensor *[]){x, t}, mse_backward);
+    return out;
+}
+
+/* -- dropout and embedding ------------------------------------------------------------------------------------------ */
+
+/* x noise, noise = bernoulli(1 - p) / (1 - p); one double of the stream per element, as torch's bernoulli_. */
+dppo_tensor *dppo_dropout(dppo_cx *cx, dppo_tensor *input, double p, bool training) {
+    if (!input || !training || p == 0.0) return input;
+    if (!(p >= 0.0 && p <= 1.0))
+        return dppo_context_fail(cx, DPPO_INVALID, "dropout: p = %g is not a probability", p);
+    dppo_generator *generator = dppo_context_generator(cx);
+    if (!generator) return dppo_context_fail(cx, DPPO_INVALID, "dropout: no generator to draw from");
+    dppo_tensor *noise = dppo_zeros(cx, DPPO_F32, input->ndim, input->shape);
+    if (!noise || p == 1.0) return dppo_mul(cx, input, noise);
+    for (int64_t i = 0, n = dppo_numel(noise); i < n; i++)
+        dppo_f32(noise)[i] = dppo_random_double(generator) < 1.0 - p ? 1.0f : 0.0f;
+    return dppo_mul(cx, input, dppo_div_scalar(cx, noise, 1.0 - p));
+}
+
+dppo_tensor *dppo_embedding(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight) {
+    if (!input || !weight) return NULL;
+    if (weight->ndim != 2 || input->ndim + 1 > DPPO_MAX_DIMS)
+        return dppo_context_fail(cx, DPPO_INVALID, "embedding: weight has %d dims, input %d", weight->ndim,
+                                 input->ndim);
+    int64_t shape[DPPO_MAX_DIMS], count = dppo_numel(input);
+    memcpy(shape, input->shape, sizeof shape);
+    shape[input->ndim] = weight->shape[1];
+    dppo_tensor *rows = dppo_index_select(cx, weight, 0, dppo_reshape(cx, input, 1, &count));
+    return dppo_reshape(cx, rows, input->ndim + 1, shape);
+}

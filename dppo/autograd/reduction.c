@@ -1,0 +1,484 @@
+/* Reductions. Sums follow libtorch's walk over the tensor (which dims come first and which are merged decides the
+ * order of additions); gradients follow torch's formulas. */
+#include "autograd/dims.h"
+#include "autograd/map.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which dims are reduced, and the shape with and without them. */
+typedef struct reduced {
+    bool mask[DPPO_MAX_DIMS];
+    int kept_ndim;
+    int64_t kept[DPPO_MAX_DIMS], full[DPPO_MAX_DIMS]; /* full: reduced dims are 1 */
+    int64_t count;                                    /* elements per result */
+} reduced;
+
+static bool plan_reduction(dppo_cx *cx, const char *name, const dppo_tensor *input, int ndim, const int *dims,
+                           reduced *r) {
+    *r = (reduced){.count = 1};
+    for (int i = 0; i < ndim; i++) {
+        int dim = dims[i];
+        if (!dppo_wrap_dim(cx, name, input->ndim, &dim)) return false;
+        if (r->mask[dim]) {
+            (void)dppo_context_fail(cx, DPPO_INVALID, "%s: dim %d appears twice", name, dim);
+            return false;
+        }
+        r->mask[dim] = true;
+    }
+    for (int d = 0; d < input->ndim; d++) {
+        r->mask[d] = r->mask[d] || ndim == 0;
+        r->full[d] = r->mask[d] ? 1 : input->shape[d];
+        if (r->mask[d])
+            r->count *= input->shape[d];
+        else
+            r->kept[r->kept_ndim++] = input->shape[d];
+    }
+    return true;
+}
+
+static dppo_tensor *reduced_result(dppo_cx *cx, dppo_dtype dtype, const dppo_tensor *input, const reduced *r,
+                                   bool keepdim) {
+    return keepdim ? dppo_result(cx, dtype, input->ndim, r->full) : dppo_result(cx, dtype, r->kept_ndim, r->kept);
+}
+
+/* A gradient (or value) of the result's shape, expanded to the input's. */
+static dppo_tensor *spread(dppo_cx *cx, dppo_tensor *small, const dppo_tensor *input, const reduced *r) {
+    dppo_tensor *full = dppo_reshape(cx, small, input->ndim, r->full);
+    return dppo_expand(cx, full, input->ndim, input->shape);
+}
+
+/* Copies what a backward needs into the arena. */
+static void *saved_copy(dppo_cx *cx, const char *name, const void *data, size_t size) {
+    void *copy = dppo_arena_alloc(dppo_context_arena(cx), size);
+    if (copy)
+        memcpy(copy, data, size);
+    else
+        (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for the tape", name);
+    return copy;
+}
+
+/* Records a reduction whose backward wants its plan. */
+static dppo_tensor *record_reduced(dppo_cx *cx, const char *name, dppo_tensor *out, dppo_tensor *input,
+                                   const reduced *r, dppo_backward_function *backward) {
+    dppo_node *node = out ? dppo_record(cx, name, out, 1, &input, backward) : NULL;
+    if (!node) return out;
+    node->saved = saved_copy(cx, name, r, sizeof *r);
+    return node->saved ? out : NULL;
+}
+
+/* -- sum: the walk ------------------------------------------------------------------------------------------- */
+
+/* Dims innermost first, with the strides of input and output (0 where reduced). */
+typedef struct sum_walk {
+    int ndim;
+    int64_t shape[DPPO_MAX_DIMS], in[DPPO_MAX_DIMS], out[DPPO_MAX_DIMS];
+} sum_walk;
+
+/* > 0 when b should come before a: reduced dims first, then smaller strides of the output, then of the input; of
+ * equal strides the smaller size. */
+static int order_of(const sum_walk *w, int a, int b) {
+    if ((w->out[a] == 0) != (w->out[b] == 0)) return w->out[b] == 0 ? 1 : -1;
+    const int64_t *strides[] = {w->out, w->in};
+    for (int k = 0; k < 2; k++) {
+        int64_t sa = strides[k][a], sb = strides[k][b];
+        if (sa == 0 || sb == 0) continue;
+        if (sa != sb) return sa < sb ? -1 : 1;
+        if (w->shape[a] > w->shape[b]) return 1;
+    }
+    return 0;
+}
+
+static void permute_walk(sum_walk *w) {
+    int order[DPPO_MAX_DIMS];
+    for (int i = 0; i < w->ndim; i++)
+        order[i] = i;
+    /* insertion sort that passes over dims that do not compare */
+    for (int i = 1; i < w->ndim; i++)
+        for (int at = i, j = i - 1; j >= 0; j--) {
+            int comparison = order_of(w, order[j], order[at]);
+            if (comparison < 0) break;
+            if (comparison == 0) continue;
+            int moved = order[at];
+            order[at] = order[j];
+            order[j] = moved;
+            at = j;
+        }
+    sum_walk old = *w;
+    for (int i = 0; i < w->ndim; i++) {
+        w->shape[i] = old.shape[order[i]];
+        w->in[i] = old.in[order[i]];
+        w->out[i] = old.out[order[i]];
+    }
+}
+
+static void merge_walk(sum_walk *w) {
+    int last = 0;
+    for (int d = 1; d < w->ndim; d++) {
+        bool single = w->shape[last] == 1 || w->shape[d] == 1;
+        if (single || (w->shape[last] * w->in[last] == w->in[d] && w->shape[last] * w->out[last] == w->out[d])) {
+            if (w->shape[last] == 1) w->in[last] = w->in[d], w->out[last] = w->out[d];
+            w->shape[last] *= w->shape[d];
+        } else {
+            last++;
+            w->shape[last] = w->shape[d], w->in[last] = w->in[d], w->out[last] = w->out[d];
+        }
+    }
+    if (w->ndim > 0) w->ndim = last + 1;
+}
+
+static sum_walk walk_of(const dppo_tensor *input, const reduced *r) {
+    sum_walk w = {.ndim = input->ndim};
+    int64_t step = 1;
+    for (int i = 0; i < input->ndim; i++) {
+        int d = input->ndim - 1 - i;
+        w.shape[i] = input->shape[d];
+        w.in[i] = input->stride[d];
+        w.out[i] = r->mask[d] ? 0 : step;
+        step *= r->full[d];
+    }
+    permute_walk(&w);
+    merge_walk(&w);
+    for (; w.ndim < 2; w.ndim++)
+        w.shape[w.ndim] = 1;
+    return w;
+}
+
+/* Two dims at a time; the outer ones add up in `out` in order. */
+static void run_sum(const sum_walk *w, float *out, const float *in, bool skip_nan) {
+    dppo_sum_shape slice = {{w->shape[0], w->shape[1]}, {w->in[0], w->in[1]}, {w->out[0], w->out[1]}};
+    int64_t outer = 1;
+    for (int d = 2; d < w->ndim; d++)
+        outer *= w->shape[d];
+    for (int64_t i = 0; i < outer; i++) {
+        int64_t rest = i, in_at = 0, out_at = 0;
+        for (int d = 2; d < w->ndim; d++) {
+            in_at += rest % w->shape[d] * w->in[d];
+            out_at += rest % w->shape[d] * w->out[d];
+            rest /= w->shape[d];
+        }
+        dppo_kernel_sum(&slice, out + out_at, in + in_at, skip_nan);
+    }
+}
+
+static dppo_tensor *integer_sum(dppo_cx *cx, const dppo_tensor *input, const reduced *r, bool keepdim) {
+    dppo_tensor *out = reduced_result(cx, DPPO_I64, input, r, keepdim);
+    if (!out) return NULL;
+    memset(out->data, 0, (size_t)dppo_numel(out) * sizeof(int64_t));
+    for (int64_t i = 0, n = dppo_numel(input); i < n; i++) {
+        int64_t rest = i, to = 0, step = 1;
+        for (int d = input->ndim - 1; d >= 0; d--) {
+            if (!r->mask[d]) to += rest % input->shape[d] * step;
+            step *= r->full[d];
+            rest /= input->shape[d];
+        }
+        dppo_i64(out)[to] += (int64_t)dppo_tensor_at(input, i);
+    }
+    return out;
+}
+
+static dppo_tensor *plain_sum(dppo_cx *cx, const char *name, dppo_tensor *input, const reduced *r, bool keepdim,
+                              bool skip_nan) {
+    if (input->dtype == DPPO_I64 || input->dtype == DPPO_BOOL) return integer_sum(cx, input, r, keepdim);
+    if (input->dtype != DPPO_F32)
+        return dppo_context_fail(cx, DPPO_INVALID, "%s: of %s", name, dppo_dtype_name(input->dtype));
+    dppo_tensor *out = reduced_result(cx, DPPO_F32, input, r, keepdim);
+    if (!out) return NULL;
+    memset(out->data, 0, (size_t)dppo_numel(out) * sizeof(float));
+    sum_walk w = walk_of(input, r);
+    if (dppo_numel(input) > 0) run_sum(&w, dppo_f32(out), dppo_f32(input), skip_nan);
+    return out;
+}
+
+static void sum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    gradients[0] = spread(cx, g, node->inputs[0], node->saved);
+}
+
+dppo_tensor *dppo_sum(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "sum", input, ndim, dims, &r)) return NULL;
+    return record_reduced(cx, "sum", plain_sum(cx, "sum", input, &r, keepdim, false), input, &r, sum_backward);
+}
+
+/* The gradient is divided after it was expanded, as torch does: the result is dense. */
+static void mean_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const reduced *r = node->saved;
+    gradients[0] = dppo_div_scalar(cx, spread(cx, g, node->inputs[0], r), (double)r->count);
+}
+
+dppo_tensor *dppo_mean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "mean", input, ndim, dims, &r)) return NULL;
+    if (input->dtype != DPPO_F32)
+        return dppo_context_fail(cx, DPPO_INVALID, "mean: of %s", dppo_dtype_name(input->dtype));
+    dppo_tensor *out = dppo_div_scalar(cx, plain_sum(cx, "mean", input, &r, keepdim, false), (double)r.count);
+    return record_reduced(cx, "mean", out, input, &r, mean_backward);
+}
+
+static void nansum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    dppo_tensor *x = node->inputs[0], *wide = spread(cx, g, x, node->saved);
+    gradients[0] = dppo_masked_fill(cx, wide, dppo_isnan(cx, x), 0.0);
+}
+
+dppo_tensor *dppo_nanmean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "nanmean", input, ndim, dims, &r)) return NULL;
+    dppo_tensor *sum = record_reduced(cx, "nansum", plain_sum(cx, "nanmean", input, &r, keepdim, true), input, &r,
+                                      nansum_backward);
+    dppo_tensor *nan = dppo_isnan(cx, input), *missing = nan ? integer_sum(cx, nan, &r, keepdim) : NULL;
+    dppo_tensor *present = dppo_rsub_scalar(cx, dppo_to_dtype(cx, missing, DPPO_F32), (double)r.count);
+    return dppo_div(cx, sum, present);
+}
+
+/* -- reductions over rows ------------------------------------------------------------------------------------- */
+
+/* The elements as (results, count): reduced dims moved to the end, in their order. */
+static const float *rows_of(dppo_cx *cx, const char *name, const dppo_tensor *input, const reduced *r) {
+    dppo_tensor view = *input;
+    int to = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int d = 0; d < input->ndim; d++)
+            if (r->mask[d] == (pass == 1)) {
+                view.shape[to] = input->shape[d];
+                view.stride[to++] = input->stride[d];
+            }
+    return dppo_packed(cx, name, &view);
+}
+
+static double variance_of_all(const float *x, int64_t n, int correction, double mean) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double dx = (double)x[i] - mean;
+        sum += dx * dx;
+    }
+    return sum / (double)(n > correction ? n - correction : 0);
+}
+
+/* Welford's update, in double as libtorch's. */
+static double variance_of_row(const float *x, int64_t n, int correction) {
+    double mean = 0.0, squares = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double delta = (double)x[i] - mean;
+        mean += delta / (double)(i + 1);
+        squares += delta * ((double)x[i] - mean);
+    }
+    return squares / (double)(n > correction ? n - correction : 0);
+}
+
+typedef struct spread_saved {
+    reduced r;
+    int correction;
+} spread_saved;
+
+/* (2 / (n - correction)) g (x - mean) */
+static dppo_tensor *variance_gradient(dppo_cx *cx, const dppo_node *node, dppo_tensor *g) {
+    const spread_saved *saved = node->saved;
+    dppo_tensor *x = node->inputs[0];
+    int dims[DPPO_MAX_DIMS], count = 0;
+    for (int d = 0; d < x->ndim; d++)
+        if (saved->r.mask[d]) dims[count++] = d;
+    double factor = 2.0 / (double)(saved->r.count - saved->correction);
+    dppo_tensor *scaled = dppo_mul_scalar(cx, dppo_reshape(cx, g, x->ndim, saved->r.full), factor);
+    return dppo_mul(cx, scaled, dppo_sub(cx, x, dppo_mean(cx, x, count, dims, true)));
+}
+
+static void var_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    gradients[0] = variance_gradient(cx, node, g);
+}
+
+/* d std = d var / (2 std), nothing where std is 0. */
+static void std_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    dppo_tensor *y = node->output, *zero = dppo_full(cx, DPPO_F32, 0, NULL, 0.0);
+    dppo_tensor *of_var = dppo_div(cx, g, dppo_mul_scalar(cx, y, 2.0));
+    gradients[0] = variance_gradient(cx, node, dppo_masked_fill(cx, of_var, dppo_eq(cx, y, zero), 0.0));
+}
+
+static dppo_tensor *variance(dppo_cx *cx, const char *name, dppo_tensor *input, int ndim, const int *dims,
+                             int correction, bool keepdim, bool root, dppo_backward_function *backward) {
+    spread_saved saved = {.correction = correction};
+    if (!input || !plan_reduction(cx, name, input, ndim, dims, &saved.r)) return NULL;
+    const float *x = rows_of(cx, name, input, &saved.r);
+    dppo_tensor *out = x ? reduced_result(cx, DPPO_F32, input, &saved.r, keepdim) : NULL;
+    if (!out) return NULL;
+    int64_t results = dppo_numel(out), n = saved.r.count;
+    float mean = NAN;
+    if (results == 1 && n > 0) {
+        dppo_tensor *sum = plain_sum(cx, name, input, &saved.r, true, false);
+        if (!sum) return NULL;
+        mean = dppo_f32(sum)[0] / (float)n;
+    }
+    for (int64_t i = 0; i < results; i++) {
+        double value = n == 0         ? NAN
+                       : results == 1 ? variance_of_all(x, n, correction, (double)mean)
+                                      : variance_of_row(x + i * n, n, correction);
+        dppo_f32(out)[i] = (float)(root ? sqrt(value) : value);
+    }
+    dppo_node *node = dppo_record(cx, name, out, 1, &input, backward);
+    if (node) node->saved = saved_copy(cx, name, &saved, sizeof saved);
+    return out;
+}
+
+dppo_tensor *dppo_var(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction, bool keepdim) {
+    return variance(cx, "var", input, ndim, dims, correction, keepdim, false, var_backward);
+}
+
+dppo_tensor *dppo_std(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction, bool keepdim) {
+    return variance(cx, "std", input, ndim, dims, correction, keepdim, true, std_backward);
+}
+
+/* -- extremes ------------------------------------------------------------------------------------------------ */
+
+/* The first largest (or smallest); NaN beats everything. */
+static int64_t extreme_index(const float *x, int64_t n, bool largest) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < n && !isnan(x[best]); i++)
+        if (isnan(x[i]) || (largest ? x[i] > x[best] : x[i] < x[best])) best = i;
+    return best;
+}
+
+/* Equal elements share the gradient: g / count where x equals the extreme. */
+static void extreme_all_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    dppo_tensor *x = node->inputs[0], *y = node->output;
+    dppo_tensor *same = isnan(*dppo_f32(y)) ? dppo_isnan(cx, x) : dppo_eq(cx, x, y);
+    dppo_tensor *mask = dppo_to_dtype(cx, same, DPPO_F32), *count = dppo_sum(cx, same, 0, NULL, false);
+    gradients[0] = dppo_mul(cx, mask, dppo_div(cx, g, dppo_to_dtype(cx, count, DPPO_F32)));
+}
+
+static dppo_tensor *extreme_all(dppo_cx *cx, const char *name, dppo_tensor *input, bool largest) {
+    const float *x = dppo_packed(cx, name, input);
+    if (!x) return NULL;
+    int64_t n = dppo_numel(input);
+    if (n == 0) return dppo_context_fail(cx, DPPO_INVALID, "%s: of an empty tensor", name);
+    dppo_tensor *out = dppo_full(cx, DPPO_F32, 0, NULL, (double)x[extreme_index(x, n, largest)]);
+    if (out) (void)dppo_record(cx, name, out, 1, &input, extreme_all_backward);
+    return out;
+}
+
+dppo_tensor *dppo_max_all(dppo_cx *cx, dppo_tensor *input) {
+    return extreme_all(cx, "max", input, true);
+}
+
+dppo_tensor *dppo_min_all(dppo_cx *cx, dppo_tensor *input) {
+    return extreme_all(cx, "min", input, false);
+}
+
+/* Positions along one dim: where each result of a selection came from. */
+typedef struct selection {
+    int dim;
+    dppo_tensor *index; /* int64, the input's shape with dim 1 */
+    int ndim;
+    int64_t shape[DPPO_MAX_DIMS]; /* the input's */
+} selection;
+
+static void scatter_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
+    const selection *s = node->saved;
+    dppo_tensor *taken = dppo_gather(cx, gg, s->dim, s->index);
+    gradients[0] = dppo_reshape(cx, taken, node->inputs[0]->ndim, node->inputs[0]->shape);
+}
+
+/* Zeros of the input's shape with the gradient at the selected positions. */
+static dppo_tensor *scatter(dppo_cx *cx, dppo_tensor *g, selection *s) {
+    const float *from = dppo_packed(cx, "scatter", g);
+    dppo_tensor *out = from ? dppo_zeros(cx, DPPO_F32, s->ndim, s->shape) : NULL;
+    if (!out) return NULL;
+    int64_t inner = 1;
+    for (int d = s->dim + 1; d < s->ndim; d++)
+        inner *= s->shape[d];
+    for (int64_t i = 0, n = dppo_numel(s->index), size = s->ndim ? s->shape[s->dim] : 1; i < n; i++)
+        dppo_f32(out)[(i / inner * size + dppo_i64(s->index)[i]) * inner + i % inner] = from[i];
+    dppo_node *node = dppo_record(cx, "scatter", out, 1, &g, scatter_backward);
+    if (node) node->saved = s;
+    return out;
+}
+
+static void extreme_dim_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    gradients[0] = scatter(cx, g, node->saved);
+}
+
+static dppo_tensor *extreme_positions(dppo_cx *cx, const char *name, dppo_tensor *input, const reduced *r,
+                                      bool largest, dppo_tensor *values) {
+    const float *x = rows_of(cx, name, input, r);
+    dppo_tensor *index = x ? dppo_result(cx, DPPO_I64, input->ndim, r->full) : NULL;
+    if (!index) return NULL;
+    if (r->count == 0 && dppo_numel(index) > 0)
+        return dppo_context_fail(cx, DPPO_INVALID, "%s: of an empty dim", name);
+    for (int64_t i = 0, n = dppo_numel(index); i < n; i++) {
+        const float *row = x + i * r->count;
+        dppo_i64(index)[i] = extreme_index(row, r->count, largest);
+        if (values) dppo_f32(values)[i] = row[dppo_i64(index)[i]];
+    }
+    return index;
+}
+
+static dppo_tensor *extreme_dim(dppo_cx *cx, const char *name, dppo_tensor *input, int dim, bool keepdim,
+                                bool largest, dppo_tensor **indices) {
+    reduced r;
+    if (!input || !dppo_wrap_dim(cx, name, input->ndim, &dim)) return NULL;
+    if (!plan_reduction(cx, name, input, input->ndim > 0, &dim, &r)) return NULL;
+    dppo_tensor *out = reduced_result(cx, DPPO_F32, input, &r, keepdim);
+    dppo_tensor *index = out ? extreme_positions(cx, name, input, &r, largest, out) : NULL;
+    if (!index) return NULL;
+    if (indices) *indices = keepdim ? index : dppo_reshape(cx, index, r.kept_ndim, r.kept);
+    dppo_node *node = dppo_record(cx, name, out, 1, &input, extreme_dim_backward);
+    if (!node) return out;
+    selection s = {.dim = dim, .index = index, .ndim = input->ndim};
+    memcpy(s.shape, input->shape, sizeof s.shape);
+    node->saved = saved_copy(cx, name, &s, sizeof s);
+    return node->saved ? out : NULL;
+}
+
+dppo_tensor *dppo_max_dim(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim, dppo_tensor **indices) {
+    return extreme_dim(cx, "max", input, dim, keepdim, true, indices);
+}
+
+dppo_tensor *dppo_min_dim(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim, dppo_tensor **indices) {
+    return extreme_dim(cx, "min", input, dim, keepdim, false, indices);
+}
+
+dppo_tensor *dppo_argmax(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim) {
+    reduced r;
+    if (!input) return NULL;
+    if (!plan_reduction(cx, "argmax", input, dim == DPPO_ALL ? 0 : 1, &dim, &r)) return NULL;
+    dppo_tensor *index = extreme_positions(cx, "argmax", input, &r, true, NULL);
+    return keepdim ? index : dppo_reshape(cx, index, r.kept_ndim, r.kept);
+}
+
+/* g exp(x - y) */
+static void logsumexp_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    dppo_tensor *x = node->inputs[0];
+    const reduced *r = node->saved;
+    dppo_tensor *y = dppo_reshape(cx, node->output, x->ndim, r->full);
+    gradients[0] =
+        dppo_mul(cx, dppo_reshape(cx, g, x->ndim, r->full), dppo_exp(cx, dppo_sub(cx, x, y)));
+}
+
+/* log sum exp(x - m) + m with m the maximum, 0 where that is infinite. */
+dppo_tensor *dppo_logsumexp(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
+    const char *name = "logsumexp";
+    reduced r;
+    if (!input || !plan_reduction(cx, name, input, ndim, dims, &r)) return NULL;
+    const float *x = rows_of(cx, name, input, &r);
+    dppo_tensor *shift = x ? dppo_result(cx, DPPO_F32, input->ndim, r.full) : NULL;
+    if (!shift) return NULL;
+    for (int64_t i = 0, n = dppo_numel(shift); i < n; i++) {
+        float most = r.count > 0 ? x[i * r.count + extreme_index(x + i * r.count, r.count, true)] : 0.0f;
+        dppo_f32(shift)[i] = isinf(most) ? 0.0f : most;
+    }
+    bool enabled = dppo_set_grad_enabled(cx, false);
+    dppo_tensor *terms = dppo_exp(cx, dppo_sub(cx, input, shift));
+    dppo_tensor *sum = terms ? plain_sum(cx, name, terms, &r, true, false) : NULL;
+    dppo_tensor *full = dppo_add(cx, dppo_log(cx, sum), shift);
+    dppo_tensor *out = keepdim ? full : dppo_reshape(cx, full, r.kept_ndim, r.kept);
+    (void)dppo_set_grad_enabled(cx, enabled);
+    return record_reduced(cx, name, out, input, &r, logsumexp_backward);
+}
+
+double dppo_item(dppo_cx *cx, dppo_tensor *input) {
+    if (!input) return NAN;
+    if (dppo_numel(input) == 1) return dppo_tensor_at(input, 0);
+    char text[128];
+    (void)dppo_context_fail(cx, DPPO_INVALID, "item: of a tensor of shape %s",
+                            dppo_shape_text(input->ndim, input->shape, text, sizeof text));
+    return NAN;
+}

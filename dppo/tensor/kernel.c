@@ -1,0 +1,210 @@
+#include "tensor/kernel.h"
+
+#include "base/pool.h"
+#include "tensor/kernel_set.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+/* Elements a worker takes at a time: cheap loops need many to be worth a thread. A multiple of 16, so that only
+ * the last chunk has a remainder (kernel_map_body.h, MIXED). */
+enum { MAP_GRAIN = 1 << 14, MAP_BLOCK = 256, COLUMN_GRAIN = 32 };
+
+static _Atomic(const dppo_kernels *) chosen;
+
+static const dppo_kernels *kernels(void) {
+    const dppo_kernels *set = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (set != NULL) return set;
+    set = dppo_kernels_avx2();
+    if (set == NULL) set = dppo_kernels_plain();
+    atomic_store_explicit(&chosen, set, memory_order_relaxed);
+    return set;
+}
+
+void dppo_kernels_use(const dppo_kernels *set) {
+    atomic_store(&chosen, set);
+}
+
+int dppo_kernel_map_arity(dppo_map_op op) {
+    static const int arity[DPPO_MAP_COUNT] = {
+#define X(name, count) count,
+        DPPO_MAP_OPS(X)
+#undef X
+    };
+    return arity[op];
+}
+
+typedef struct map_job {
+    dppo_map_function *function;
+    int arity;
+    float *out;
+    const float *const *in;
+    const int64_t *stride;
+    const float *params;
+} map_job;
+
+/* An operand that is one number becomes a block of copies, so that the loops know only contiguous operands. */
+static void map_blocks(const map_job *job, int64_t begin, int64_t end) {
+    float copies[3][MAP_BLOCK];
+    for (int k = 0; k < job->arity; k++)
+        for (int i = 0; job->stride[k] == 0 && i < MAP_BLOCK && i < end - begin; i++)
+            copies[k][i] = *job->in[k];
+    for (int64_t i = begin; i < end; i += MAP_BLOCK) {
+        const float *in[3] = {NULL, NULL, NULL};
+        for (int k = 0; k < job->arity; k++)
+            in[k] = job->stride[k] == 0 ? copies[k] : job->in[k] + i;
+        job->function(end - i < MAP_BLOCK ? end - i : MAP_BLOCK, job->out + i, in, job->params);
+    }
+}
+
+static void map_chunk(void *context, int64_t begin, int64_t end) {
+    const map_job *job = context;
+    bool contiguous = true;
+    for (int k = 0; k < job->arity; k++)
+        contiguous = contiguous && job->stride[k] != 0;
+    if (!contiguous) {
+        map_blocks(job, begin, end);
+        return;
+    }
+    const float *in[3] = {NULL, NULL, NULL};
+    for (int k = 0; k < job->arity; k++)
+        in[k] = job->in[k] + begin;
+    job->function(end - begin, job->out + begin, in, job->params);
+}
+
+void dppo_kernel_map(dppo_map_op op, int64_t n, float *out, const float *const in[3], const int64_t stride[3],
+                     const float params[2]) {
+    map_job job = {kernels()->map[op], dppo_kernel_map_arity(op), out, in, stride, params};
+    dppo_parallel_for(n, MAP_GRAIN, map_chunk, &job);
+}
+
+typedef struct sum_job {
+    dppo_sum_shape shape;
+    float *out;
+    const float *in;
+    bool skip_nan;
+    int64_t step; /* outputs per chunk; the last chunk takes the remainder along */
+} sum_job;
+
+/* Chunks of outputs; blocks of 32 columns keep the grouping that one call would have. */
+static void sum_chunk(void *context, int64_t begin, int64_t end) {
+    const sum_job *job = context;
+    dppo_sum_shape shape = job->shape;
+    int64_t first = begin * job->step, all = job->shape.size[1];
+    shape.size[1] = (end == all / job->step ? all : end * job->step) - first;
+    kernels()->sum(&shape, job->out + first * shape.out_stride[1], job->in + first * shape.in_stride[1],
+                   job->skip_nan);
+}
+
+static void swap_dims(dppo_sum_shape *s) {
+    int64_t *pairs[] = {s->size, s->in_stride, s->out_stride};
+    for (int i = 0; i < 3; i++) {
+        int64_t first = pairs[i][0];
+        pairs[i][0] = pairs[i][1];
+        pairs[i][1] = first;
+    }
+}
+
+void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan) {
+    sum_job job = {*shape, out, in, skip_nan, 0};
+    dppo_sum_shape *s = &job.shape;
+    if (s->out_stride[0] != 0 && s->out_stride[1] == 0) swap_dims(s);
+    if (s->size[0] == 0 || s->size[1] == 0) return;
+    bool rows = s->in_stride[0] == 1 && s->size[0] >= 8, columns = s->in_stride[1] == 1 && s->size[1] >= 64;
+    job.step = s->size[1];
+    if (s->out_stride[1] != 0 && (rows || columns) && s->size[0] * s->size[1] > 2 * MAP_GRAIN)
+        job.step = rows ? 1 + MAP_GRAIN / (s->size[0] + 1) : COLUMN_GRAIN;
+    if (job.step > s->size[1]) job.step = s->size[1];
+    dppo_parallel_for(s->size[1] / job.step, 1, sum_chunk, &job);
+}
+
+typedef struct row_job {
+    int64_t N;
+    float *out, *mean, *rstd;
+    const float *x, *dy, *weight, *bias;
+    float eps;
+    bool logarithm;
+    int64_t M;
+} row_job;
+
+static int64_t row_grain(int64_t N) {
+    return 1 + MAP_GRAIN / (4 * (N + 1));
+}
+
+static void layer_norm_chunk(void *context, int64_t begin, int64_t end) {
+    const row_job *job = context;
+    int64_t at = begin * job->N;
+    kernels()->layer_norm(end - begin, job->N, job->out + at, job->mean + begin, job->rstd + begin, job->x + at,
+                          job->weight, job->bias, job->eps);
+}
+
+void dppo_kernel_layer_norm(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
+                            const float *weight, const float *bias, float eps) {
+    row_job job = {
+        .N = N, .out = out, .mean = mean, .rstd = rstd, .x = x, .weight = weight, .bias = bias, .eps = eps};
+    dppo_parallel_for(M, row_grain(N), layer_norm_chunk, &job);
+}
+
+static void layer_norm_dx_chunk(void *context, int64_t begin, int64_t end) {
+    const row_job *job = context;
+    int64_t at = begin * job->N;
+    kernels()->layer_norm_dx(end - begin, job->N, job->out + at, job->dy + at, job->x + at, job->mean + begin,
+                             job->rstd + begin, job->weight);
+}
+
+typedef struct column_job {
+    int64_t M, N;
+    float *dweight, *dbias;
+    const float *dy, *x, *mean, *rstd;
+} column_job;
+
+static void layer_norm_dweight_chunk(void *context, int64_t begin, int64_t end) {
+    const column_job *job = context;
+    kernels()->layer_norm_dweight(job->M, job->N, end - begin, job->dweight ? job->dweight + begin : NULL,
+                                  job->dbias ? job->dbias + begin : NULL, job->dy + begin, job->x + begin, job->mean,
+                                  job->rstd);
+}
+
+void dppo_kernel_layer_norm_grad(int64_t M, int64_t N, float *dx, float *dweight, float *dbias, const float *dy,
+                                 const float *x, const float *mean, const float *rstd, const float *weight) {
+    if (dx != NULL) {
+        row_job job = {.N = N,
+                       .out = dx,
+                       .dy = dy,
+                       .x = x,
+                       .mean = (float *)(uintptr_t)mean,
+                       .rstd = (float *)(uintptr_t)rstd,
+                       .weight = weight};
+        dppo_parallel_for(M, row_grain(N), layer_norm_dx_chunk, &job);
+    }
+    if (dweight != NULL) memset(dweight, 0, (size_t)N * sizeof(float));
+    if (dbias != NULL) memset(dbias, 0, (size_t)N * sizeof(float));
+    if (dweight == NULL && dbias == NULL) return;
+    column_job job = {M, N, dweight, dbias, dy, x, mean, rstd};
+    dppo_parallel_for(N, 2 * COLUMN_GRAIN, layer_norm_dweight_chunk, &job);
+}
+
+static void softmax_chunk(void *context, int64_t begin, int64_t end) {
+    const row_job *job = context;
+    int64_t at = begin * job->N;
+    kernels()->softmax(end - begin, job->N, job->out + at, job->x + at, job->logarithm);
+}
+
+void dppo_kernel_softmax(int64_t M, int64_t N, float *out, const float *x, bool logarithm) {
+    if (N == 0) return;
+    row_job job = {.N = N, .out = out, .x = x, .logarithm = logarithm};
+    dppo_parallel_for(M, row_grain(N), softmax_chunk, &job);
+}
+
+static void softmax_grad_chunk(void *context, int64_t begin, int64_t end) {
+    const row_job *job = context;
+    int64_t at = begin * job->N;
+    kernels()->softmax_grad(end - begin, job->N, job->out + at, job->dy + at, job->x + at, job->logarithm);
+}
+
+void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y, bool logarithm) {
+    if (N == 0) return;
+    row_job job = {.N = N, .out = dx, .dy = dy, .x = y, .logarithm = logarithm};
+    dppo_parallel_for(M, row_grain(N), softmax_grad_chunk, &job);
+}

@@ -1,0 +1,139 @@
+#include "tensor/kernel.h"
+
+#include "base/pool.h"
+
+#include <cblas.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct gemm {
+    bool transpose_a, transpose_b;
+    int64_t M, N, K, lda, ldb, ldc;
+    const float *A, *B;
+    float beta;
+    float *C;
+} gemm;
+
+/* Rows [begin, end) of C. */
+static void gemm_rows(const gemm *g, int64_t begin, int64_t end) {
+    const float *A = g->A + (g->transpose_a ? begin : begin * g->lda);
+    cblas_sgemm(CblasRowMajor, g->transpose_a ? CblasTrans : CblasNoTrans, g->transpose_b ? CblasTrans : CblasNoTrans,
+                (blasint)(end - begin), (blasint)g->N, (blasint)g->K, 1.0f, A, (blasint)g->lda, g->B, (blasint)g->ldb,
+                g->beta, g->C + begin * g->ldc, (blasint)g->ldc);
+}
+
+/* OpenBLAS computes products below this many multiplications with other kernels: a chunk stays above. */
+static const int64_t small_product = 1000000;
+enum { MAX_VERDICTS = 64, MAX_PROBE_K = 1600 };
+
+/* What a trial found, by what decides how OpenBLAS walks the matrices. */
+typedef struct verdict {
+    bool transpose_a, transpose_b, beta, exact;
+    int64_t N, K, grain;
+} verdict;
+
+static verdict verdicts[MAX_VERDICTS];
+static int verdict_count;
+static pthread_mutex_t verdict_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void fill(float *values, size_t count, uint32_t seed) {
+    for (size_t i = 0; i < count; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        values[i] = (float)(seed >> 8) / (float)(1 << 23) - 1.0f;
+    }
+}
+
+typedef struct gemm_split {
+    const gemm *whole;
+    int64_t grain;
+} gemm_split;
+
+/* Chunks of `grain` rows; the last takes the remainder along, so that none is small. */
+static void split_chunk(void *context, int64_t begin, int64_t end) {
+    const gemm_split *split = context;
+    int64_t M = split->whole->M, grain = split->grain;
+    for (int64_t i = begin; i < end; i++)
+        gemm_rows(split->whole, i * grain, i == M / grain - 1 ? M : (i + 1) * grain);
+}
+
+/* Whether two chunks and a half equal the whole in every bit. */
+static bool split_is_exact(const gemm *like, int64_t grain) {
+    gemm g = *like;
+    g.M = 2 * grain + grain / 2 - 5;
+    g.K = g.K < MAX_PROBE_K ? g.K : MAX_PROBE_K + g.K % 64;
+    g.lda = g.transpose_a ? g.M : g.K;
+    g.ldb = g.transpose_b ? g.K : g.N;
+    g.ldc = g.N;
+    size_t a = (size_t)(g.M * g.K), b = (size_t)(g.K * g.N), c = (size_t)(g.M * g.N);
+    float *memory = malloc((a + b + 2 * c) * sizeof(float));
+    if (memory == NULL) return false;
+    float *A = memory, *B = A + a, *whole = B + b, *parts = whole + c;
+    fill(A, a, 1);
+    fill(B, b, 2);
+    fill(whole, c, 3);
+    memcpy(parts, whole, c * sizeof(float));
+    g.A = A, g.B = B, g.C = whole;
+    gemm_rows(&g, 0, g.M);
+    g.C = parts;
+    split_chunk(&(gemm_split){&g, grain}, 0, g.M / grain);
+    bool equal = memcmp(whole, parts, c * sizeof(float)) == 0;
+    free(memory);
+    return equal;
+}
+
+static bool known_exact(const gemm *g, int64_t grain) {
+    int64_t K = g->K < MAX_PROBE_K ? g->K : MAX_PROBE_K + g->K % 64;
+    verdict now = {g->transpose_a, g->transpose_b, g->beta != 0.0f, false, g->N, K, grain};
+    pthread_mutex_lock(&verdict_lock);
+    int found = -1;
+    for (int i = 0; i < verdict_count && found < 0; i++) {
+        const verdict *v = &verdicts[i];
+        if (v->transpose_a == now.transpose_a && v->transpose_b == now.transpose_b && v->beta == now.beta &&
+            v->N == now.N && v->K == now.K && v->grain == grain)
+            found = i;
+    }
+    if (found >= 0) {
+        now.exact = verdicts[found].exact;
+    } else if (verdict_count < MAX_VERDICTS) {
+        now.exact = split_is_exact(g, grain);
+        verdicts[verdict_count++] = now;
+    }
+    pthread_mutex_unlock(&verdict_lock);
+    return now.exact;
+}
+
+/* Rows per chunk: multiples of the micro-kernel's tile (a divisor of 96 on the processors we know), large enough
+ * that packing B again for each chunk costs little. The whole of M where a trial saw a bit change. The sum over
+ * k is never split. */
+static int64_t grain_for(const gemm *g) {
+    if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 16 * small_product) return g->M;
+    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 192 : 96;
+    if (grain * g->N * g->K <= 2 * small_product) return g->M;
+    return known_exact(g, grain) ? grain : g->M;
+}
+
+void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A, int64_t lda,
+                      const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
+    if (M == 0 || N == 0) return;
+    gemm g = {transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C};
+    if (K == 0) {
+        for (int64_t i = 0; i < M; i++)
+            for (int64_t j = 0; j < N; j++)
+                C[i * ldc + j] = beta == 0.0f ? 0.0f : beta * C[i * ldc + j];
+        return;
+    }
+    gemm_split split = {&g, grain_for(&g)};
+    dppo_parallel_for(M / split.grain, 1, split_chunk, &split);
+}
+
+float dppo_kernel_dot(int64_t n, const float *a, const float *b) {
+    return cblas_sdot((blasint)n, a, 1, b, 1);
+}
+
+void dppo_kernel_gemv(bool column_major, int64_t M, int64_t N, const float *A, int64_t lda, const float *x, float *out) {
+    if (N == 0) memset(out, 0, (size_t)M * sizeof(float));
+    if (M == 0 || N == 0) return;
+    cblas_sgemv(column_major ? CblasColMajor : CblasRowMajor, CblasNoTrans, (blasint)M, (blasint)N, 1.0f, A,
+                (blasint)lda, x, 1, 0.0f, out, 1);
+}
