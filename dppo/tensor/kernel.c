@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Elements a worker takes at a time: cheap loops need many to be worth a thread. A multiple of 16, so that only
- * the last chunk has a remainder (kernel_map_body.h, MIXED). */
+/* Elements a worker takes at a time: cheap loops need many to be worth a thread. A multiple of 16, so that
+ * only the last chunk has a remainder (kernel_map_body.h, MIXED). */
 enum { MAP_GRAIN = 1 << 14, MAP_BLOCK = 256, COLUMN_GRAIN = 32 };
 
 static _Atomic(const dppo_kernels *) chosen;
@@ -44,7 +44,8 @@ typedef struct map_job {
     const float *params;
 } map_job;
 
-/* An operand that is one number becomes a block of copies, so that the loops know only contiguous operands. */
+/* An operand that is one number becomes a block of copies, so that the loops know only contiguous operands.
+ */
 static void map_blocks(const map_job *job, int64_t begin, int64_t end) {
     float copies[3][MAP_BLOCK];
     for (int k = 0; k < job->arity; k++)
@@ -135,8 +136,8 @@ static int64_t row_grain(int64_t N) {
 static void layer_norm_chunk(void *context, int64_t begin, int64_t end) {
     const row_job *job = context;
     int64_t at = begin * job->N;
-    kernels()->layer_norm(end - begin, job->N, job->out + at, job->mean + begin, job->rstd + begin, job->x + at,
-                          job->weight, job->bias, job->eps);
+    kernels()->layer_norm(end - begin, job->N, job->out + at, job->mean + begin, job->rstd + begin,
+                          job->x + at, job->weight, job->bias, job->eps);
 }
 
 void dppo_kernel_layer_norm(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
@@ -162,12 +163,13 @@ typedef struct column_job {
 static void layer_norm_dweight_chunk(void *context, int64_t begin, int64_t end) {
     const column_job *job = context;
     kernels()->layer_norm_dweight(job->M, job->N, end - begin, job->dweight ? job->dweight + begin : NULL,
-                                  job->dbias ? job->dbias + begin : NULL, job->dy + begin, job->x + begin, job->mean,
-                                  job->rstd);
+                                  job->dbias ? job->dbias + begin : NULL, job->dy + begin, job->x + begin,
+                                  job->mean, job->rstd);
 }
 
-void dppo_kernel_layer_norm_grad(int64_t M, int64_t N, float *dx, float *dweight, float *dbias, const float *dy,
-                                 const float *x, const float *mean, const float *rstd, const float *weight) {
+void dppo_kernel_layer_norm_grad(int64_t M, int64_t N, float *dx, float *dweight, float *dbias,
+                                 const float *dy, const float *x, const float *mean, const float *rstd,
+                                 const float *weight) {
     if (dx != NULL) {
         row_job job = {.N = N,
                        .out = dx,
@@ -203,7 +205,8 @@ static void softmax_grad_chunk(void *context, int64_t begin, int64_t end) {
     kernels()->softmax_grad(end - begin, job->N, job->out + at, job->dy + at, job->x + at, job->logarithm);
 }
 
-void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y, bool logarithm) {
+void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y,
+                              bool logarithm) {
     if (N == 0) return;
     row_job job = {.N = N, .out = dx, .dy = dy, .x = y, .logarithm = logarithm};
     dppo_parallel_for(M, row_grain(N), softmax_grad_chunk, &job);

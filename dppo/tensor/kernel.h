@@ -1,6 +1,6 @@
-/* dppo_kernel_*: pure loops over arrays. No gradients, no allocation, no errors; sizes and pointers are the caller's
- * promise. Each exists twice, as AVX2/FMA code chosen at run time and as plain C with the same order of rounding;
- * both follow the order of libtorch 1.13 (ATEN_CPU_CAPABILITY=avx2, one thread).
+/* dppo_kernel_*: pure loops over arrays. No gradients, no allocation, no errors; sizes and pointers are the
+ * caller's promise. Each exists twice, as AVX2/FMA code chosen at run time and as plain C with the same order
+ * of rounding; both follow the order of libtorch 1.13 (ATEN_CPU_CAPABILITY=avx2, one thread).
  *
  * Nothing depends on the number of threads: work is split only where the split cannot change a bit. */
 #ifndef DPPO_TENSOR_KERNEL_H
@@ -11,50 +11,50 @@
 
 /* Elementwise functions: name, number of operands. a, b, c are the operands, p and q the parameters.
  * "_GRAD" functions take the upstream gradient first. */
-#define DPPO_MAP_OPS(X)                                                                                           \
-    X(NEG, 1)                                                                                                     \
-    X(ABS, 1)                                                                                                     \
-    X(SIGN, 1)                                                                                                    \
-    X(EXP, 1)                                                                                                     \
-    X(LOG, 1)                                                                                                     \
-    X(LOG1P, 1)                                                                                                   \
-    X(SQRT, 1)                                                                                                    \
-    X(RSQRT, 1)                                                                                                   \
-    X(SIN, 1)                                                                                                     \
-    X(COS, 1)                                                                                                     \
-    X(TANH, 1)                                                                                                    \
-    X(ATANH, 1)                                                                                                   \
-    X(SIGMOID, 1)                                                                                                 \
-    X(ERF, 1)                                                                                                     \
-    X(ROUND, 1)                                                                                                   \
-    X(RECIPROCAL, 1)                                                                                              \
-    X(POW, 1)      /* a to the power p */                                                                         \
-    X(CLAMP, 1)    /* between p and q */                                                                          \
-    X(RELU, 1)                                                                                                    \
-    X(ELU, 1)      /* p = alpha */                                                                                \
-    X(GELU, 1)                                                                                                    \
-    X(MISH, 1)                                                                                                    \
-    X(SOFTPLUS, 1) /* p = beta, q = threshold */                                                                  \
-    X(ADD, 2)                                                                                                     \
-    X(SUB, 2)                                                                                                     \
-    X(MUL, 2)                                                                                                     \
-    X(DIV, 2)                                                                                                     \
-    X(MAXIMUM, 2)                                                                                                 \
-    X(MINIMUM, 2)                                                                                                 \
-    X(SQUARED_DIFFERENCE, 2)                                                                                      \
-    X(RELU_GRAD, 2)     /* of the result b */                                                                     \
-    X(TANH_GRAD, 2)     /* of the result b */                                                                     \
-    X(SIGMOID_GRAD, 2)  /* of the result b */                                                                     \
-    X(ELU_GRAD, 2)                                                                                                \
-    X(GELU_GRAD, 2)                                                                                               \
-    X(MISH_GRAD, 2)                                                                                               \
-    X(SOFTPLUS_GRAD, 2)                                                                                           \
-    X(CLAMP_GRAD, 2)    /* a where p <= b <= q, else 0 */                                                         \
-    X(CLAMP_TENSOR, 3)  /* a between b and c */                                                                   \
-    X(MAXIMUM_GRAD, 3)  /* a where b > c, half where equal, else 0 */                                             \
-    X(MINIMUM_GRAD, 3)                                                                                            \
-    X(WITHIN_GRAD, 3)   /* a where b >= c, else 0 */                                                              \
-    X(OUTSIDE_GRAD, 3)  /* a where b < c, else 0 */                                                               \
+#define DPPO_MAP_OPS(X)                                                                                      \
+    X(NEG, 1)                                                                                                \
+    X(ABS, 1)                                                                                                \
+    X(SIGN, 1)                                                                                               \
+    X(EXP, 1)                                                                                                \
+    X(LOG, 1)                                                                                                \
+    X(LOG1P, 1)                                                                                              \
+    X(SQRT, 1)                                                                                               \
+    X(RSQRT, 1)                                                                                              \
+    X(SIN, 1)                                                                                                \
+    X(COS, 1)                                                                                                \
+    X(TANH, 1)                                                                                               \
+    X(ATANH, 1)                                                                                              \
+    X(SIGMOID, 1)                                                                                            \
+    X(ERF, 1)                                                                                                \
+    X(ROUND, 1)                                                                                              \
+    X(RECIPROCAL, 1)                                                                                         \
+    X(POW, 1)   /* a to the power p */                                                                       \
+    X(CLAMP, 1) /* between p and q */                                                                        \
+    X(RELU, 1)                                                                                               \
+    X(ELU, 1) /* p = alpha */                                                                                \
+    X(GELU, 1)                                                                                               \
+    X(MISH, 1)                                                                                               \
+    X(SOFTPLUS, 1) /* p = beta, q = threshold */                                                             \
+    X(ADD, 2)                                                                                                \
+    X(SUB, 2)                                                                                                \
+    X(MUL, 2)                                                                                                \
+    X(DIV, 2)                                                                                                \
+    X(MAXIMUM, 2)                                                                                            \
+    X(MINIMUM, 2)                                                                                            \
+    X(SQUARED_DIFFERENCE, 2)                                                                                 \
+    X(RELU_GRAD, 2)    /* of the result b */                                                                 \
+    X(TANH_GRAD, 2)    /* of the result b */                                                                 \
+    X(SIGMOID_GRAD, 2) /* of the result b */                                                                 \
+    X(ELU_GRAD, 2)                                                                                           \
+    X(GELU_GRAD, 2)                                                                                          \
+    X(MISH_GRAD, 2)                                                                                          \
+    X(SOFTPLUS_GRAD, 2)                                                                                      \
+    X(CLAMP_GRAD, 2)   /* a where p <= b <= q, else 0 */                                                     \
+    X(CLAMP_TENSOR, 3) /* a between b and c */                                                               \
+    X(MAXIMUM_GRAD, 3) /* a where b > c, half where equal, else 0 */                                         \
+    X(MINIMUM_GRAD, 3)                                                                                       \
+    X(WITHIN_GRAD, 3)             /* a where b >= c, else 0 */                                               \
+    X(OUTSIDE_GRAD, 3)            /* a where b < c, else 0 */                                                \
     X(SQUARED_DIFFERENCE_GRAD, 3) /* p (b - c) a */
 
 typedef enum dppo_map_op {
@@ -66,8 +66,9 @@ typedef enum dppo_map_op {
 
 int dppo_kernel_map_arity(dppo_map_op op);
 
-/* out[i] = op(in[0][i], ...) for n elements. stride[k] is 1, or 0 for an operand that is one number. libtorch computes
- * the first n - n % 16 elements of some functions with vector code and the rest with the C library: so does this. */
+/* out[i] = op(in[0][i], ...) for n elements. stride[k] is 1, or 0 for an operand that is one number. libtorch
+ * computes the first n - n % 16 elements of some functions with vector code and the rest with the C library:
+ * so does this. */
 void dppo_kernel_map(dppo_map_op op, int64_t n, float *out, const float *const in[3], const int64_t stride[3],
                      const float params[2]);
 
@@ -77,28 +78,32 @@ typedef struct dppo_sum_shape {
     int64_t size[2], in_stride[2], out_stride[2];
 } dppo_sum_shape;
 
-/* Cascaded sums: partial sums of 16 or more in four levels, several columns at a time. Splits over the workers by output. */
+/* Cascaded sums: partial sums of 16 or more in four levels, several columns at a time. Splits over the
+ * workers by output. */
 void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan);
 
 /* Rows of N. mean, rstd (M) are written. weight and bias (N) may be NULL. */
 void dppo_kernel_layer_norm(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
                             const float *weight, const float *bias, float eps);
 /* Any of dx (M, N), dweight (N), dbias (N) may be NULL. */
-void dppo_kernel_layer_norm_grad(int64_t M, int64_t N, float *dx, float *dweight, float *dbias, const float *dy,
-                                 const float *x, const float *mean, const float *rstd, const float *weight);
+void dppo_kernel_layer_norm_grad(int64_t M, int64_t N, float *dx, float *dweight, float *dbias,
+                                 const float *dy, const float *x, const float *mean, const float *rstd,
+                                 const float *weight);
 
 /* Rows of N; logarithm: of the log. The gradients take the upstream gradient and the result. */
 void dppo_kernel_softmax(int64_t M, int64_t N, float *out, const float *x, bool logarithm);
-void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y, bool logarithm);
+void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y,
+                              bool logarithm);
 
-/* Row-major C (M, N) = beta C + op(A) (M, K) op(B) (K, N), op the transposition where the flag is set; OpenBLAS in one
- * thread per call, spread over the workers where that was shown to keep every bit. */
-void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A, int64_t lda,
-                      const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+/* Row-major C (M, N) = beta C + op(A) (M, K) op(B) (K, N), op the transposition where the flag is set;
+ * OpenBLAS in one thread per call, spread over the workers where that was shown to keep every bit. */
+void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
+                      int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
 
 /* Vectors, through OpenBLAS: a (n) . b (n); out (M) = A (M, N) x (N), A column-major or else row-major. */
 float dppo_kernel_dot(int64_t n, const float *a, const float *b);
-void dppo_kernel_gemv(bool column_major, int64_t M, int64_t N, const float *A, int64_t lda, const float *x, float *out);
+void dppo_kernel_gemv(bool column_major, int64_t M, int64_t N, const float *A, int64_t lda, const float *x,
+                      float *out);
 
 /* The two builds, for the tests that compare them; avx2 is NULL where the processor has none. */
 typedef struct dppo_kernels dppo_kernels;

@@ -18,9 +18,10 @@ typedef struct gemm {
 /* Rows [begin, end) of C. */
 static void gemm_rows(const gemm *g, int64_t begin, int64_t end) {
     const float *A = g->A + (g->transpose_a ? begin : begin * g->lda);
-    cblas_sgemm(CblasRowMajor, g->transpose_a ? CblasTrans : CblasNoTrans, g->transpose_b ? CblasTrans : CblasNoTrans,
-                (blasint)(end - begin), (blasint)g->N, (blasint)g->K, 1.0f, A, (blasint)g->lda, g->B, (blasint)g->ldb,
-                g->beta, g->C + begin * g->ldc, (blasint)g->ldc);
+    cblas_sgemm(CblasRowMajor, g->transpose_a ? CblasTrans : CblasNoTrans,
+                g->transpose_b ? CblasTrans : CblasNoTrans, (blasint)(end - begin), (blasint)g->N,
+                (blasint)g->K, 1.0f, A, (blasint)g->lda, g->B, (blasint)g->ldb, g->beta,
+                g->C + begin * g->ldc, (blasint)g->ldc);
 }
 
 /* OpenBLAS computes products below this many multiplications with other kernels: a chunk stays above. */
@@ -103,9 +104,9 @@ static bool known_exact(const gemm *g, int64_t grain) {
     return now.exact;
 }
 
-/* Rows per chunk: multiples of the micro-kernel's tile (a divisor of 96 on the processors we know), large enough
- * that packing B again for each chunk costs little. The whole of M where a trial saw a bit change. The sum over
- * k is never split. */
+/* Rows per chunk: multiples of the micro-kernel's tile (a divisor of 96 on the processors we know), large
+ * enough that packing B again for each chunk costs little. The whole of M where a trial saw a bit change. The
+ * sum over k is never split. */
 static int64_t grain_for(const gemm *g) {
     if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 16 * small_product) return g->M;
     int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 192 : 96;
@@ -113,8 +114,8 @@ static int64_t grain_for(const gemm *g) {
     return known_exact(g, grain) ? grain : g->M;
 }
 
-void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A, int64_t lda,
-                      const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
+void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
+                      int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
     if (M == 0 || N == 0) return;
     gemm g = {transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C};
     if (K == 0) {
@@ -131,7 +132,8 @@ float dppo_kernel_dot(int64_t n, const float *a, const float *b) {
     return cblas_sdot((blasint)n, a, 1, b, 1);
 }
 
-void dppo_kernel_gemv(bool column_major, int64_t M, int64_t N, const float *A, int64_t lda, const float *x, float *out) {
+void dppo_kernel_gemv(bool column_major, int64_t M, int64_t N, const float *A, int64_t lda, const float *x,
+                      float *out) {
     if (N == 0) memset(out, 0, (size_t)M * sizeof(float));
     if (M == 0 || N == 0) return;
     cblas_sgemv(column_major ? CblasColMajor : CblasRowMajor, CblasNoTrans, (blasint)M, (blasint)N, 1.0f, A,

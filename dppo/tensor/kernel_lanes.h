@@ -1,5 +1,5 @@
-/* Eight float lanes: AVX2 when DPPO_LANES_AVX2 is defined, loops over arrays otherwise. Included once by each of
- * kernel_avx2.c and kernel_plain.c, before the bodies written in its terms. */
+/* Eight float lanes: AVX2 when DPPO_LANES_AVX2 is defined, loops over arrays otherwise. Included once by each
+ * of kernel_avx2.c and kernel_plain.c, before the bodies written in its terms. */
 #ifndef DPPO_TENSOR_KERNEL_LANES_H
 #define DPPO_TENSOR_KERNEL_LANES_H
 
@@ -27,9 +27,9 @@ LANE_FN v8 v_load(const float *p) {
 LANE_FN void v_store(float *p, v8 a) {
     _mm256_storeu_ps(p, a);
 }
-#define V_BINARY(name, intrinsic)                                                                                 \
-    LANE_FN v8 name(v8 a, v8 b) {                                                                                 \
-        return intrinsic(a, b);                                                                                   \
+#define V_BINARY(name, intrinsic)                                                                            \
+    LANE_FN v8 name(v8 a, v8 b) {                                                                            \
+        return intrinsic(a, b);                                                                              \
     }
 V_BINARY(v_add, _mm256_add_ps)
 V_BINARY(v_sub, _mm256_sub_ps)
@@ -37,9 +37,9 @@ V_BINARY(v_mul, _mm256_mul_ps)
 V_BINARY(v_div, _mm256_div_ps)
 V_BINARY(v_max, _mm256_max_ps) /* the second where either is NaN */
 V_BINARY(v_min, _mm256_min_ps)
-#define V_COMPARE(name, predicate)                                                                                \
-    LANE_FN v8 name(v8 a, v8 b) {                                                                                 \
-        return _mm256_cmp_ps(a, b, predicate);                                                                    \
+#define V_COMPARE(name, predicate)                                                                           \
+    LANE_FN v8 name(v8 a, v8 b) {                                                                            \
+        return _mm256_cmp_ps(a, b, predicate);                                                               \
     }
 V_COMPARE(v_lt, _CMP_LT_OQ)
 V_COMPARE(v_le, _CMP_LE_OQ)
@@ -65,10 +65,10 @@ LANE_FN v8 v_round(v8 a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 /* sleef.h declares these only to files that are compiled for AVX2 altogether. */
-#define V_SLEEF(name, function)                                                                                   \
-    extern __m256 Sleef_##function##f8_u10avx2(__m256);                                                           \
-    LANE_FN v8 name(v8 a) {                                                                                       \
-        return Sleef_##function##f8_u10avx2(a);                                                                   \
+#define V_SLEEF(name, function)                                                                              \
+    extern __m256 Sleef_##function##f8_u10avx2(__m256);                                                      \
+    LANE_FN v8 name(v8 a) {                                                                                  \
+        return Sleef_##function##f8_u10avx2(a);                                                              \
     }
 extern __m256 Sleef_powf8_u10avx2(__m256, __m256);
 LANE_FN v8 v_pow(v8 a, v8 b) {
@@ -91,12 +91,12 @@ LANE_FN v8 v_load(const float *p) {
 LANE_FN void v_store(float *p, v8 a) {
     memcpy(p, a.lane, sizeof a.lane);
 }
-#define V_EACH(signature, expression)                                                                             \
-    LANE_FN v8 signature {                                                                                        \
-        v8 r;                                                                                                     \
-        for (int i = 0; i < LANES; i++)                                                                           \
-            r.lane[i] = expression;                                                                               \
-        return r;                                                                                                 \
+#define V_EACH(signature, expression)                                                                        \
+    LANE_FN v8 signature {                                                                                   \
+        v8 r;                                                                                                \
+        for (int i = 0; i < LANES; i++)                                                                      \
+            r.lane[i] = expression;                                                                          \
+        return r;                                                                                            \
     }
 V_EACH(v_set(float x), x)
 V_EACH(v_add(v8 a, v8 b), a.lane[i] + b.lane[i])
@@ -118,8 +118,8 @@ V_EACH(v_sqrt(v8 a), sqrtf(a.lane[i]))
 V_EACH(v_round(v8 a), nearbyintf(a.lane[i]))
 /* SLEEF's C build of the same algorithms, with fused multiply-adds: equal bits on every processor.
  * sleef.h declares them only to compilers told to use FMA. */
-#define V_SLEEF(name, function)                                                                                   \
-    extern float Sleef_##function##f1_u10purecfma(float);                                                         \
+#define V_SLEEF(name, function)                                                                              \
+    extern float Sleef_##function##f1_u10purecfma(float);                                                    \
     V_EACH(name(v8 a), Sleef_##function##f1_u10purecfma(a.lane[i]))
 extern float Sleef_powf1_u10purecfma(float, float);
 V_EACH(v_pow(v8 a, v8 b), Sleef_powf1_u10purecfma(a.lane[i], b.lane[i]))

@@ -1,51 +1,53 @@
-/* Elementwise functions in terms of kernel_lanes.h; no include guard: the body of kernel_plain.c and kernel_avx2.c.
+/* Elementwise functions in terms of kernel_lanes.h; no include guard: the body of kernel_plain.c and
+ * kernel_avx2.c.
  *
- * MAP computes all elements with lanes. MIXED follows libtorch's loop, which handles pairs of vectors and leaves
- * up to 15 last elements to the C library's functions, whose last bits differ from SLEEF's. */
+ * MAP computes all elements with lanes. MIXED follows libtorch's loop, which handles pairs of vectors and
+ * leaves up to 15 last elements to the C library's functions, whose last bits differ from SLEEF's. */
 
-#define MAP_LOAD(arity, i)                                                                                        \
-    v8 a = v_load(in[0] + (i)), b = (arity) > 1 ? v_load(in[1] + (i)) : a, c = (arity) > 2 ? v_load(in[2] + (i)) : a
-#define MAP_LOAD_PART(arity, i, n)                                                                                \
-    v8 a = v_load_part(in[0] + (i), n), b = (arity) > 1 ? v_load_part(in[1] + (i), n) : a,                        \
+#define MAP_LOAD(arity, i)                                                                                   \
+    v8 a = v_load(in[0] + (i)), b = (arity) > 1 ? v_load(in[1] + (i)) : a,                                   \
+       c = (arity) > 2 ? v_load(in[2] + (i)) : a
+#define MAP_LOAD_PART(arity, i, n)                                                                           \
+    v8 a = v_load_part(in[0] + (i), n), b = (arity) > 1 ? v_load_part(in[1] + (i), n) : a,                   \
        c = (arity) > 2 ? v_load_part(in[2] + (i), n) : a
 
-#define MAP(NAME, arity, expression)                                                                              \
-    LANE_FN v8 lanes_##NAME(v8 a, v8 b, v8 c, v8 p, v8 q) {                                                       \
-        (void)a, (void)b, (void)c, (void)p, (void)q;                                                              \
-        return expression;                                                                                        \
-    }                                                                                                             \
-    FN void map_##NAME(int64_t n, float *out, const float *const in[3], const float params[2]) {                  \
-        v8 p = v_set(params[0]), q = v_set(params[1]);                                                            \
-        int64_t i = 0;                                                                                            \
-        for (; i + LANES <= n; i += LANES) {                                                                      \
-            MAP_LOAD(arity, i);                                                                                   \
-            v_store(out + i, lanes_##NAME(a, b, c, p, q));                                                        \
-        }                                                                                                         \
-        if (i < n) {                                                                                              \
-            MAP_LOAD_PART(arity, i, n - i);                                                                       \
-            v_store_part(out + i, lanes_##NAME(a, b, c, p, q), n - i);                                            \
-        }                                                                                                         \
+#define MAP(NAME, arity, expression)                                                                         \
+    LANE_FN v8 lanes_##NAME(v8 a, v8 b, v8 c, v8 p, v8 q) {                                                  \
+        (void)a, (void)b, (void)c, (void)p, (void)q;                                                         \
+        return expression;                                                                                   \
+    }                                                                                                        \
+    FN void map_##NAME(int64_t n, float *out, const float *const in[3], const float params[2]) {             \
+        v8 p = v_set(params[0]), q = v_set(params[1]);                                                       \
+        int64_t i = 0;                                                                                       \
+        for (; i + LANES <= n; i += LANES) {                                                                 \
+            MAP_LOAD(arity, i);                                                                              \
+            v_store(out + i, lanes_##NAME(a, b, c, p, q));                                                   \
+        }                                                                                                    \
+        if (i < n) {                                                                                         \
+            MAP_LOAD_PART(arity, i, n - i);                                                                  \
+            v_store_part(out + i, lanes_##NAME(a, b, c, p, q), n - i);                                       \
+        }                                                                                                    \
     }
 
-#define MIXED(NAME, arity, expression, scalar)                                                                    \
-    LANE_FN v8 lanes_##NAME(v8 a, v8 b, v8 p, v8 q) {                                                             \
-        (void)a, (void)b, (void)p, (void)q;                                                                       \
-        return expression;                                                                                        \
-    }                                                                                                             \
-    LANE_FN float scalar_##NAME(float a, float b, float p, float q) {                                             \
-        (void)a, (void)b, (void)p, (void)q;                                                                       \
-        return scalar;                                                                                            \
-    }                                                                                                             \
-    FN void map_##NAME(int64_t n, float *out, const float *const in[3], const float params[2]) {                  \
-        v8 p = v_set(params[0]), q = v_set(params[1]);                                                            \
-        int64_t i = 0;                                                                                            \
-        for (; i < n - n % (2 * LANES); i += LANES) {                                                             \
-            MAP_LOAD(arity, i);                                                                                   \
-            (void)c;                                                                                              \
-            v_store(out + i, lanes_##NAME(a, b, p, q));                                                           \
-        }                                                                                                         \
-        for (; i < n; i++)                                                                                        \
-            out[i] = scalar_##NAME(in[0][i], (arity) > 1 ? in[1][i] : 0.0f, params[0], params[1]);                \
+#define MIXED(NAME, arity, expression, scalar)                                                               \
+    LANE_FN v8 lanes_##NAME(v8 a, v8 b, v8 p, v8 q) {                                                        \
+        (void)a, (void)b, (void)p, (void)q;                                                                  \
+        return expression;                                                                                   \
+    }                                                                                                        \
+    LANE_FN float scalar_##NAME(float a, float b, float p, float q) {                                        \
+        (void)a, (void)b, (void)p, (void)q;                                                                  \
+        return scalar;                                                                                       \
+    }                                                                                                        \
+    FN void map_##NAME(int64_t n, float *out, const float *const in[3], const float params[2]) {             \
+        v8 p = v_set(params[0]), q = v_set(params[1]);                                                       \
+        int64_t i = 0;                                                                                       \
+        for (; i < n - n % (2 * LANES); i += LANES) {                                                        \
+            MAP_LOAD(arity, i);                                                                              \
+            (void)c;                                                                                         \
+            v_store(out + i, lanes_##NAME(a, b, p, q));                                                      \
+        }                                                                                                    \
+        for (; i < n; i++)                                                                                   \
+            out[i] = scalar_##NAME(in[0][i], (arity) > 1 ? in[1][i] : 0.0f, params[0], params[1]);           \
     }
 
 #define ONE v_set(1.0f)
@@ -83,8 +85,7 @@ MAP(SIGMOID_GRAD, 2, v_mul(v_mul(a, v_sub(ONE, b)), b))
 MAP(CLAMP_GRAD, 2, v_select(v_le(p, b), v_select(v_le(b, q), a, ZERO), ZERO))
 /* The bounds are applied as min(max(x, low), high); NaN in any of them comes through. */
 MAP(CLAMP_TENSOR, 3,
-    v_select(v_unordered(a, a), a,
-             v_select(v_unordered(b, c), v_add(b, c), v_min(v_max(a, b), c))))
+    v_select(v_unordered(a, a), a, v_select(v_unordered(b, c), v_add(b, c), v_min(v_max(a, b), c))))
 MAP(MAXIMUM_GRAD, 3, v_select(v_lt(b, c), ZERO, v_select(v_eq(b, c), v_div(a, v_set(2.0f)), a)))
 MAP(MINIMUM_GRAD, 3, v_select(v_lt(c, b), ZERO, v_select(v_eq(b, c), v_div(a, v_set(2.0f)), a)))
 MAP(WITHIN_GRAD, 3, v_select(v_le(c, b), a, ZERO))
@@ -99,12 +100,12 @@ FN void map_ATANH(int64_t n, float *out, const float *const in[3], const float p
 
 MIXED(POW, 1, v_pow(a, p), powf(a, p))
 MIXED(SIGMOID, 1, v_div(ONE, v_add(ONE, v_exp(v_sub(ZERO, a)))), 1.0f / (1.0f + expf(-a)))
-MIXED(ELU, 1, v_select(v_le(a, ZERO), v_mul(v_sub(v_exp(a), ONE), p), a), a <= 0.0f ? (expf(a) - 1.0f) * p : a)
-MIXED(ELU_GRAD, 2, v_select(v_le(b, ZERO), v_mul(v_mul(a, p), v_exp(b)), a),
-      b <= 0.0f ? a * p * expf(b) : a)
-MIXED(MISH, 1, v_mul(a, v_tanh(v_log1p(v_exp(a)))), a * tanhf(log1pf(expf(a))))
+MIXED(ELU, 1, v_select(v_le(a, ZERO), v_mul(v_sub(v_exp(a), ONE), p), a),
+      a <= 0.0f ? (expf(a) - 1.0f) * p : a)
+MIXED(ELU_GRAD, 2, v_select(v_le(b, ZERO), v_mul(v_mul(a, p), v_exp(b)), a), b <= 0.0f ? a * p * expf(b) : a)
+MIXED(MISH, 1, v_mul(a, v_tanh(v_log1p(v_exp(a)))), a *tanhf(log1pf(expf(a))))
 MIXED(SOFTPLUS, 1, v_select(v_lt(q, v_mul(a, p)), a, v_div(v_log1p(v_exp(v_mul(a, p))), p)),
-      a * p > q ? a : log1pf(expf(a * p)) / p)
+      a *p > q ? a : log1pf(expf(a * p)) / p)
 
 /* dy z / (z + 1), z = exp(beta x) */
 LANE_FN v8 softplus_slope(v8 dy, v8 x, v8 beta, v8 threshold) {

@@ -30,7 +30,8 @@ LANE_FN moments chunk_moments(const float *x, int64_t vectors) {
     return m;
 }
 
-/* Mean and variance (divided by N) of a row: chunks merged pairwise, then the last elements, then lane by lane. */
+/* Mean and variance (divided by N) of a row: chunks merged pairwise, then the last elements, then lane by
+ * lane. */
 LANE_FN void row_moments(const float *x, int64_t N, float *mean, float *variance) {
     int64_t vectors = N / LANES, chunks = (vectors + MOMENT_CHUNK - 1) / MOMENT_CHUNK;
     int depth = ceil_log2(chunks);
@@ -39,7 +40,8 @@ LANE_FN void row_moments(const float *x, int64_t N, float *mean, float *variance
         stack[l] = (moments){0, v_set(0.0f), v_set(0.0f)};
     for (int64_t i = 0; i < chunks; i++) {
         int64_t left = vectors - i * MOMENT_CHUNK;
-        moments chunk = chunk_moments(x + i * MOMENT_CHUNK * LANES, left < MOMENT_CHUNK ? left : MOMENT_CHUNK);
+        moments chunk =
+            chunk_moments(x + i * MOMENT_CHUNK * LANES, left < MOMENT_CHUNK ? left : MOMENT_CHUNK);
         merge_moments(&stack[0], &chunk);
         for (int l = 1; l < depth && ((i + 1) >> (l - 1) & 1) == 0; l++) {
             merge_moments(&stack[l], &stack[l - 1]);
@@ -108,27 +110,27 @@ LANE_FN float max_across(v8 values) {
 }
 
 /* Sum over N of one product per vector position; rows shorter than a vector are added in order. */
-#define ROW_REDUCE(name, expression, scalar)                                                                      \
-    LANE_FN float name(const float *x, const float *y, const float *z, int64_t N) {                               \
-        (void)y, (void)z;                                                                                         \
-        if (N < LANES) {                                                                                          \
-            float total = 0.0f;                                                                                   \
-            for (int64_t j = 0; j < N; j++)                                                                       \
-                total = j == 0 ? (scalar) : total + (scalar);                                                     \
-            return total;                                                                                         \
-        }                                                                                                         \
-        int64_t j = 0;                                                                                            \
-        v8 sums = (expression);                                                                                   \
-        for (j = LANES; j + LANES <= N; j += LANES)                                                               \
-            sums = ROW_STEP(sums);                                                                                \
-        if (j < N) {                                                                                              \
-            float lanes[LANES];                                                                                   \
-            v_store(lanes, sums);                                                                                 \
-            for (int k = 0; j < N; j++, k++)                                                                      \
-                lanes[k] = ROW_STEP_SCALAR(lanes[k]);                                                             \
-            sums = v_load(lanes);                                                                                 \
-        }                                                                                                         \
-        return add_across(sums);                                                                                  \
+#define ROW_REDUCE(name, expression, scalar)                                                                 \
+    LANE_FN float name(const float *x, const float *y, const float *z, int64_t N) {                          \
+        (void)y, (void)z;                                                                                    \
+        if (N < LANES) {                                                                                     \
+            float total = 0.0f;                                                                              \
+            for (int64_t j = 0; j < N; j++)                                                                  \
+                total = j == 0 ? (scalar) : total + (scalar);                                                \
+            return total;                                                                                    \
+        }                                                                                                    \
+        int64_t j = 0;                                                                                       \
+        v8 sums = (expression);                                                                              \
+        for (j = LANES; j + LANES <= N; j += LANES)                                                          \
+            sums = ROW_STEP(sums);                                                                           \
+        if (j < N) {                                                                                         \
+            float lanes[LANES];                                                                              \
+            v_store(lanes, sums);                                                                            \
+            for (int k = 0; j < N; j++, k++)                                                                 \
+                lanes[k] = ROW_STEP_SCALAR(lanes[k]);                                                        \
+            sums = v_load(lanes);                                                                            \
+        }                                                                                                    \
+        return add_across(sums);                                                                             \
     }
 
 /* libtorch's compiler fuses the last product into the sum. */
@@ -148,8 +150,8 @@ ROW_REDUCE(sum_x, v_load(x + j), x[j])
 
 /* With s = sum dy x weight, d = sum dy weight, a = rstd:
  * dx = a dy weight + b x + c, b = (d mean - s) a^3 / N, c = -b mean - d a / N. */
-FN void layer_norm_dx_rows(int64_t M, int64_t N, float *dx, const float *dy, const float *x, const float *mean,
-                           const float *rstd, const float *weight) {
+FN void layer_norm_dx_rows(int64_t M, int64_t N, float *dx, const float *dy, const float *x,
+                           const float *mean, const float *rstd, const float *weight) {
     float scale = 1.0f / (float)N;
     for (int64_t i = 0; i < M; i++, dx += N, dy += N, x += N) {
         float s = weight ? sum_xyz(dy, x, weight, N) : sum_xy(dy, x, NULL, N);
@@ -169,16 +171,15 @@ FN void layer_norm_dx_rows(int64_t M, int64_t N, float *dx, const float *dy, con
 }
 
 /* dweight += dy (x rstd - mean rstd), dbias += dy, row after row. */
-FN void layer_norm_dweight_columns(int64_t M, int64_t N, int64_t n, float *dweight, float *dbias, const float *dy,
-                                   const float *x, const float *mean, const float *rstd) {
+FN void layer_norm_dweight_columns(int64_t M, int64_t N, int64_t n, float *dweight, float *dbias,
+                                   const float *dy, const float *x, const float *mean, const float *rstd) {
     for (int64_t i = 0; i < M; i++, dy += N, x += N) {
         float a = rstd[i], b = -a * mean[i];
         v8 a8 = v_set(a), b8 = v_set(b);
         int64_t j = 0;
         for (; j + LANES <= n; j += LANES) {
             v8 g = v_load(dy + j);
-            if (dweight)
-                v_store(dweight + j, v_fma(g, v_fma(a8, v_load(x + j), b8), v_load(dweight + j)));
+            if (dweight) v_store(dweight + j, v_fma(g, v_fma(a8, v_load(x + j), b8), v_load(dweight + j)));
             if (dbias) v_store(dbias + j, v_add(v_load(dbias + j), g));
         }
         for (; j < n; j++) {
@@ -197,7 +198,8 @@ LANE_FN float row_max(const float *x, int64_t N) {
     }
     v8 best = v_load(x);
     for (int64_t j = LANES; j < N; j += LANES) {
-        v8 value = v_load(j + LANES <= N ? x + j : x + N - LANES); /* overlapping the last vector does no harm */
+        v8 value =
+            v_load(j + LANES <= N ? x + j : x + N - LANES); /* overlapping the last vector does no harm */
         best = v_select(v_unordered(best, value), v_add(best, value), v_max(best, value));
     }
     return max_across(best);

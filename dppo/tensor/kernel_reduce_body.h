@@ -1,8 +1,8 @@
 /* Cascaded sums; no include guard: part of the body of kernel_plain.c and kernel_avx2.c.
  *
- * A long sum is cut into steps of 2^power >= 16 additions; the sums of steps are summed in steps again, over four
- * levels, so that numbers of similar size are added. Four independent columns go side by side: of a row, every fourth
- * element; of a matrix, four neighbouring (vectors of) columns. */
+ * A long sum is cut into steps of 2^power >= 16 additions; the sums of steps are summed in steps again, over
+ * four levels, so that numbers of similar size are added. Four independent columns go side by side: of a row,
+ * every fourth element; of a matrix, four neighbouring (vectors of) columns. */
 
 enum { LEVELS = 4, COLUMNS = 4 };
 
@@ -18,7 +18,8 @@ static inline int level_power_of(int64_t size) {
     return power > 4 ? power : 4;
 }
 
-/* How many levels are carried up after `done` additions: one, and one more for each level that is full too. */
+/* How many levels are carried up after `done` additions: one, and one more for each level that is full too.
+ */
 static inline int levels_to_carry(int64_t done, int power) {
     int64_t mask = ((int64_t)1 << power) - 1;
     int level = 1;
@@ -36,8 +37,8 @@ LANE_FN float load_term_scalar(const float *p, bool skip_nan) {
 }
 
 /* sums[k] = sum over i < size of the vector at in + i row_stride + k column_stride. */
-LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, int64_t column_stride, int64_t size,
-                         bool skip_nan) {
+LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, int64_t column_stride,
+                         int64_t size, bool skip_nan) {
     int power = level_power_of(size);
     int64_t step = (int64_t)1 << power, i = 0;
     v8 level[LEVELS][COLUMNS];
@@ -69,8 +70,8 @@ LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, 
     }
 }
 
-LANE_FN void column_sums_scalar(float sums[COLUMNS], const float *in, int64_t row_stride, int64_t column_stride,
-                                int64_t size, bool skip_nan) {
+LANE_FN void column_sums_scalar(float sums[COLUMNS], const float *in, int64_t row_stride,
+                                int64_t column_stride, int64_t size, bool skip_nan) {
     int power = level_power_of(size);
     int64_t step = (int64_t)1 << power;
     float level[LEVELS][COLUMNS] = {{0}};
@@ -150,7 +151,8 @@ LANE_FN void strided_outer_sum(const dppo_sum_shape *s, float *out, const float 
     int64_t j = 0, columns = s->size[1];
     for (; j + COLUMNS <= columns; j += COLUMNS) {
         float sums[COLUMNS];
-        column_sums_scalar(sums, in + j * s->in_stride[1], s->in_stride[0], s->in_stride[1], s->size[0], skip_nan);
+        column_sums_scalar(sums, in + j * s->in_stride[1], s->in_stride[0], s->in_stride[1], s->size[0],
+                           skip_nan);
         for (int k = 0; k < COLUMNS; k++)
             out[(j + k) * s->out_stride[1]] += sums[k];
     }
