@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-/* -- layer_norm ------------------------------------------------------------------------------------------------ */
+/* -- layer_norm
+ * ------------------------------------------------------------------------------------------------ */
 
 typedef struct norm_saved {
     int64_t M, N;
@@ -29,17 +30,21 @@ static void layer_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor 
     dppo_kernel_layer_norm_grad(s->M, s->N, to[0], to[1], to[2], dy, data, s->mean, s->rstd, scale);
     for (int i = 0; i < 3; i++)
         if (gradients[i])
-            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight}, dppo_no_second_derivative);
+            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight},
+                              dppo_no_second_derivative);
 }
 
 static bool fits_last_dim(dppo_cx *cx, const dppo_tensor *input, const dppo_tensor *parameter) {
-    if (!parameter || (parameter->ndim == 1 && parameter->shape[0] == input->shape[input->ndim - 1])) return true;
-    (void)dppo_context_fail(cx, DPPO_INVALID, "layer_norm: weight and bias must have the size of the last dim, %lld",
+    if (!parameter || (parameter->ndim == 1 && parameter->shape[0] == input->shape[input->ndim - 1]))
+        return true;
+    (void)dppo_context_fail(cx, DPPO_INVALID,
+                            "layer_norm: weight and bias must have the size of the last dim, %lld",
                             (long long)input->shape[input->ndim - 1]);
     return false;
 }
 
-dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias, double eps) {
+dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                             double eps) {
     const char *name = "layer_norm";
     const float *x = dppo_packed(cx, name, input);
     if (!x) return NULL;
@@ -48,28 +53,34 @@ dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weigh
     norm_saved *s = dppo_arena_alloc(dppo_context_arena(cx), sizeof *s);
     int64_t N = input->shape[input->ndim - 1], M = N > 0 ? dppo_numel(input) / N : 0;
     float *moments = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(2 * M + 1) * sizeof(float));
-    if (!s || !moments) return dppo_context_fail(cx, DPPO_NO_MEMORY, "layer_norm: no memory for %lld rows", (long long)M);
+    if (!s || !moments)
+        return dppo_context_fail(cx, DPPO_NO_MEMORY, "layer_norm: no memory for %lld rows", (long long)M);
     *s = (norm_saved){M, N, moments, moments + M};
     const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
     const float *shift = bias ? dppo_packed(cx, name, bias) : NULL;
     dppo_tensor *out = dppo_result(cx, DPPO_F32, input->ndim, input->shape);
     if (!out || (weight && !scale) || (bias && !shift)) return NULL;
     dppo_kernel_layer_norm(M, N, dppo_f32(out), s->mean, s->rstd, x, scale, shift, (float)eps);
-    dppo_node *node = dppo_record(cx, name, out, 3, (dppo_tensor *[]){input, weight, bias}, layer_norm_backward);
+    dppo_node *node =
+        dppo_record(cx, name, out, 3, (dppo_tensor *[]){input, weight, bias}, layer_norm_backward);
     if (node) node->saved = s;
     return out;
 }
 
-/* -- softmax -------------------------------------------------------------------------------------------------- */
+/* -- softmax
+ * -------------------------------------------------------------------------------------------------- */
 
-typedef void row_function(int64_t M, int64_t N, float *out, const float *in, const float *result, bool logarithm);
+typedef void row_function(int64_t M, int64_t N, float *out, const float *in, const float *result,
+                          bool logarithm);
 
-static void forward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result, bool logarithm) {
+static void forward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result,
+                         bool logarithm) {
     (void)result;
     dppo_kernel_softmax(M, N, out, in, logarithm);
 }
 
-static void backward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result, bool logarithm) {
+static void backward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result,
+                          bool logarithm) {
     dppo_kernel_softmax_grad(M, N, out, in, result, logarithm);
 }
 
@@ -124,7 +135,8 @@ dppo_tensor *dppo_log_softmax(dppo_cx *cx, dppo_tensor *input, int dim) {
     return softmax(cx, "log_softmax", input, dim, true);
 }
 
-/* -- losses ------------------------------------------------------------------------------------------------------ */
+/* -- losses
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* g 2 / n (x - t), in the order (2/n (x - t)) g. */
 static void mse_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
@@ -154,9 +166,11 @@ dppo_tensor *dppo_mse_loss(dppo_cx *cx, dppo_tensor *input, dppo_tensor *target)
     return out;
 }
 
-/* -- dropout and embedding ------------------------------------------------------------------------------------------ */
+/* -- dropout and embedding
+ * ------------------------------------------------------------------------------------------ */
 
-/* x noise, noise = bernoulli(1 - p) / (1 - p); one double of the stream per element, as torch's bernoulli_. */
+/* x noise, noise = bernoulli(1 - p) / (1 - p); one double of the stream per element, as torch's bernoulli_.
+ */
 dppo_tensor *dppo_dropout(dppo_cx *cx, dppo_tensor *input, double p, bool training) {
     if (!input || !training || p == 0.0) return input;
     if (!(p >= 0.0 && p <= 1.0))

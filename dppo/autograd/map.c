@@ -149,15 +149,16 @@ typedef struct gate {
     double p, q;
 } gate;
 
-static void gate_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gradient, dppo_tensor **gradients) {
+static void gate_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gradient,
+                          dppo_tensor **gradients) {
     const gate *saved = node->saved;
     dppo_tensor *inputs[OPERANDS] = {gradient, node->inputs[1], node->inputs[2]};
     if (dppo_needs_grad(node, 0))
         gradients[0] = dppo_map_gate(cx, node->name, saved->op, inputs, saved->p, saved->q);
 }
 
-dppo_tensor *dppo_map_gate(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs, double p,
-                           double q) {
+dppo_tensor *dppo_map_gate(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs,
+                           double p, double q) {
     dppo_tensor *out = dppo_map(cx, function, op, inputs, p, q);
     if (!out) return NULL;
     dppo_node *node = dppo_record(cx, function, out, dppo_kernel_map_arity(op), inputs, gate_backward);

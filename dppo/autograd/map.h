@@ -16,16 +16,16 @@ typedef struct dppo_map_params {
 dppo_tensor *dppo_map_recorded(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs,
                                double p, double q, dppo_backward_function *backward);
 
-/* For a backward that is linear in the upstream gradient (input 0) and piecewise constant in the rest, like the
- * gradients of relu, clamp and maximum: its own gradient is itself. */
-dppo_tensor *dppo_map_gate(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs, double p,
-                           double q);
+/* For a backward that is linear in the upstream gradient (input 0) and piecewise constant in the rest, like
+ * the gradients of relu, clamp and maximum: its own gradient is itself. */
+dppo_tensor *dppo_map_gate(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs,
+                           double p, double q);
 
 /* The backward of functions whose second derivative is not there: fails with the function's name. */
 dppo_backward_function dppo_no_second_derivative;
 
-/* The elements of a float32 tensor in row-major order: its own data where that is contiguous, else a copy in the
- * arena; NULL after a failure, which names the function and the dtype found. */
+/* The elements of a float32 tensor in row-major order: its own data where that is contiguous, else a copy in
+ * the arena; NULL after a failure, which names the function and the dtype found. */
 const float *dppo_packed(dppo_cx *cx, const char *function, const dppo_tensor *tensor);
 
 #endif

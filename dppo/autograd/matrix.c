@@ -1,23 +1,26 @@
-/* Products of matrices. Which operand is handed to BLAS transposed is decided as libtorch decides it, from the strides:
- * for small and thin shapes the bits depend on it. */
+/* Products of matrices. Which operand is handed to BLAS transposed is decided as libtorch decides it, from
+ * the strides: for small and thin shapes the bits depend on it. */
 #include "autograd/dims.h"
 #include "autograd/map.h"
 
 #include <string.h>
 
-/* A 2-D tensor with one stride 1 and the other at least as long as what it steps over, or NULL after a failure. */
+/* A 2-D tensor with one stride 1 and the other at least as long as what it steps over, or NULL after a
+ * failure. */
 typedef struct operand {
     const float *data;
     bool transpose;
     int64_t ld;
 } operand;
 
-/* `rows_first`: whether BLAS (column-major) sees the matrix through its dims in reverse order. The stored size along
- * the dense dim is `across` when not transposed, `along` when it is. */
-static operand blas_operand(dppo_cx *cx, const dppo_tensor *x, bool rows_first, int64_t across, int64_t along) {
+/* `rows_first`: whether BLAS (column-major) sees the matrix through its dims in reverse order. The stored
+ * size along the dense dim is `across` when not transposed, `along` when it is. */
+static operand blas_operand(dppo_cx *cx, const dppo_tensor *x, bool rows_first, int64_t across,
+                            int64_t along) {
     int dense = rows_first ? 1 : 0, other = 1 - dense;
     int64_t least = across > 1 ? across : 1, least_transposed = along > 1 ? along : 1;
-    if (x->stride[dense] == 1 && x->stride[other] >= least) return (operand){dppo_f32(x), false, x->stride[other]};
+    if (x->stride[dense] == 1 && x->stride[other] >= least)
+        return (operand){dppo_f32(x), false, x->stride[other]};
     if (x->stride[other] == 1 && x->stride[dense] >= least_transposed)
         return (operand){dppo_f32(x), true, x->stride[dense]};
     int64_t columns = x->shape[1] > 1 ? x->shape[1] : 1;
@@ -89,14 +92,14 @@ static dppo_tensor *mm(dppo_cx *cx, dppo_tensor *a, dppo_tensor *b) {
     return out;
 }
 
-/* -- linear --------------------------------------------------------------------------------------------------- */
+/* -- linear
+ * --------------------------------------------------------------------------------------------------- */
 
 static void addmm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     dppo_tensor *x = node->inputs[0], *weight = node->inputs[1], *bias = node->inputs[2];
     if (dppo_needs_grad(node, 2)) gradients[2] = dppo_sum_to_size(cx, g, bias->ndim, bias->shape);
     if (dppo_needs_grad(node, 0)) gradients[0] = gradient_of_first(cx, g, x, turned(cx, weight));
-    if (dppo_needs_grad(node, 1))
-        gradients[1] = turned(cx, gradient_of_second(cx, g, x, turned(cx, weight)));
+    if (dppo_needs_grad(node, 1)) gradients[1] = turned(cx, gradient_of_second(cx, g, x, turned(cx, weight)));
 }
 
 /* x (M, K), weight (N, K), bias (N): the bias is in the sum from the start. */
@@ -135,7 +138,8 @@ dppo_tensor *dppo_linear(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, d
     return bias && !fused ? dppo_add(cx, y, bias) : y;
 }
 
-/* -- matmul ---------------------------------------------------------------------------------------------------- */
+/* -- matmul
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void dot_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     for (int i = 0; i < 2; i++)
@@ -170,7 +174,8 @@ static dppo_tensor *mv(dppo_cx *cx, dppo_tensor *a, dppo_tensor *x) {
     if (!out) return NULL;
     operand matrix = blas_operand(cx, a, false, a->shape[0], a->shape[1]);
     if (!matrix.data) return NULL;
-    dppo_kernel_gemv(!matrix.transpose, a->shape[0], a->shape[1], matrix.data, matrix.ld, vector, dppo_f32(out));
+    dppo_kernel_gemv(!matrix.transpose, a->shape[0], a->shape[1], matrix.data, matrix.ld, vector,
+                     dppo_f32(out));
     (void)dppo_record(cx, "mv", out, 2, (dppo_tensor *[]){a, x}, mv_backward);
     return out;
 }

@@ -5,18 +5,20 @@
 #include <math.h>
 #include <string.h>
 
-/* The backward of a unary function: name_backward, with g the upstream gradient, x the input, y the result. */
-#define UNARY_BACKWARD(name, formula)                                                                             \
-    static void name##_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {    \
-        dppo_tensor *x = node->inputs[0], *y = node->output;                                                      \
-        const dppo_map_params *saved = node->saved;                                                               \
-        (void)x, (void)y, (void)saved;                                                                            \
-        gradients[0] = (formula);                                                                                 \
+/* The backward of a unary function: name_backward, with g the upstream gradient, x the input, y the result.
+ */
+#define UNARY_BACKWARD(name, formula)                                                                        \
+    static void name##_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,                          \
+                                dppo_tensor **gradients) {                                                   \
+        dppo_tensor *x = node->inputs[0], *y = node->output;                                                 \
+        const dppo_map_params *saved = node->saved;                                                          \
+        (void)x, (void)y, (void)saved;                                                                       \
+        gradients[0] = (formula);                                                                            \
     }
-#define UNARY(name, op, formula)                                                                                  \
-    UNARY_BACKWARD(name, formula)                                                                                 \
-    dppo_tensor *dppo_##name(dppo_cx *cx, dppo_tensor *input) {                                                   \
-        return dppo_map_recorded(cx, #name, op, &input, 0.0, 0.0, name##_backward);                               \
+#define UNARY(name, op, formula)                                                                             \
+    UNARY_BACKWARD(name, formula)                                                                            \
+    dppo_tensor *dppo_##name(dppo_cx *cx, dppo_tensor *input) {                                              \
+        return dppo_map_recorded(cx, #name, op, &input, 0.0, 0.0, name##_backward);                          \
     }
 
 static dppo_tensor *map2(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *a, dppo_tensor *b,
@@ -34,16 +36,19 @@ static void tanh_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *
     dppo_tensor *g = node->inputs[0], *y = node->inputs[1];
     if (dppo_needs_grad(node, 0))
         gradients[0] = map2(cx, "tanh_backward", DPPO_MAP_TANH_GRAD, gg, y, tanh_grad_backward);
-    if (dppo_needs_grad(node, 1)) gradients[1] = dppo_mul_scalar(cx, dppo_mul(cx, dppo_mul(cx, gg, g), y), -2.0);
+    if (dppo_needs_grad(node, 1))
+        gradients[1] = dppo_mul_scalar(cx, dppo_mul(cx, dppo_mul(cx, gg, g), y), -2.0);
 }
 
 /* sigmoid: g (1 - y) y. Again: of y, g (1 - 2 y). */
-static void sigmoid_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
+static void sigmoid_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg,
+                                  dppo_tensor **gradients) {
     dppo_tensor *g = node->inputs[0], *y = node->inputs[1];
     if (dppo_needs_grad(node, 0))
         gradients[0] = map2(cx, "sigmoid_backward", DPPO_MAP_SIGMOID_GRAD, gg, y, sigmoid_grad_backward);
     if (dppo_needs_grad(node, 1))
-        gradients[1] = dppo_mul(cx, dppo_mul(cx, gg, g), dppo_rsub_scalar(cx, dppo_mul_scalar(cx, y, 2.0), 1.0));
+        gradients[1] =
+            dppo_mul(cx, dppo_mul(cx, gg, g), dppo_rsub_scalar(cx, dppo_mul_scalar(cx, y, 2.0), 1.0));
 }
 
 UNARY(neg, DPPO_MAP_NEG, dppo_neg(cx, g))
@@ -62,7 +67,8 @@ UNARY(sigmoid, DPPO_MAP_SIGMOID,
       map2(cx, "sigmoid_backward", DPPO_MAP_SIGMOID_GRAD, g, y, sigmoid_grad_backward))
 /* 2 / sqrt(pi) exp(-x^2) */
 UNARY(erf, DPPO_MAP_ERF,
-      dppo_mul(cx, dppo_mul_scalar(cx, dppo_exp(cx, dppo_neg(cx, dppo_square(cx, x))), 1.12837916709551257390),
+      dppo_mul(cx,
+               dppo_mul_scalar(cx, dppo_exp(cx, dppo_neg(cx, dppo_square(cx, x))), 1.12837916709551257390),
                g))
 UNARY(round, DPPO_MAP_ROUND, dppo_zeros_like(cx, g))
 UNARY(relu, DPPO_MAP_RELU,
@@ -70,19 +76,21 @@ UNARY(relu, DPPO_MAP_RELU,
 UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x))
 UNARY(mish, DPPO_MAP_MISH, slope(cx, "mish_backward", DPPO_MAP_MISH_GRAD, g, x))
 
-UNARY_BACKWARD(elu, dppo_map_recorded(cx, "elu_backward", DPPO_MAP_ELU_GRAD, (dppo_tensor *[]){g, x}, saved->p, 0.0,
-                                      dppo_no_second_derivative))
+UNARY_BACKWARD(elu, dppo_map_recorded(cx, "elu_backward", DPPO_MAP_ELU_GRAD, (dppo_tensor *[]){g, x},
+                                      saved->p, 0.0, dppo_no_second_derivative))
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha) {
     return dppo_map_recorded(cx, "elu", DPPO_MAP_ELU, &input, alpha, 0.0, elu_backward);
 }
 
-UNARY_BACKWARD(softplus, dppo_map_recorded(cx, "softplus_backward", DPPO_MAP_SOFTPLUS_GRAD, (dppo_tensor *[]){g, x},
-                                           saved->p, saved->q, dppo_no_second_derivative))
+UNARY_BACKWARD(softplus,
+               dppo_map_recorded(cx, "softplus_backward", DPPO_MAP_SOFTPLUS_GRAD, (dppo_tensor *[]){g, x},
+                                 saved->p, saved->q, dppo_no_second_derivative))
 dppo_tensor *dppo_softplus(dppo_cx *cx, dppo_tensor *input, double beta, double threshold) {
     return dppo_map_recorded(cx, "softplus", DPPO_MAP_SOFTPLUS, &input, beta, threshold, softplus_backward);
 }
 
-/* -- arithmetic --------------------------------------------------------------------------------------------- */
+/* -- arithmetic ---------------------------------------------------------------------------------------------
+ */
 
 /* The gradient of operand i, whose shape may have been broadcast. */
 static dppo_tensor *of_operand(dppo_cx *cx, const dppo_node *node, int i, dppo_tensor *gradient) {
@@ -101,7 +109,8 @@ static void sub_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dpp
 
 static void mul_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     for (int i = 0; i < 2; i++)
-        if (dppo_needs_grad(node, i)) gradients[i] = of_operand(cx, node, i, dppo_mul(cx, g, node->inputs[1 - i]));
+        if (dppo_needs_grad(node, i))
+            gradients[i] = of_operand(cx, node, i, dppo_mul(cx, g, node->inputs[1 - i]));
 }
 
 /* a / b: of a, g / b; of b, -g (a / b) / b */
@@ -199,9 +208,10 @@ dppo_tensor *dppo_rdiv_scalar(dppo_cx *cx, dppo_tensor *input, double other) {
 static void pow_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const double *exponent = node->saved;
     dppo_tensor *x = node->inputs[0];
-    gradients[0] = *exponent == 0.0
-                       ? dppo_zeros_like(cx, g)
-                       : dppo_mul(cx, g, dppo_mul_scalar(cx, dppo_pow_scalar(cx, x, *exponent - 1.0), *exponent));
+    gradients[0] =
+        *exponent == 0.0
+            ? dppo_zeros_like(cx, g)
+            : dppo_mul(cx, g, dppo_mul_scalar(cx, dppo_pow_scalar(cx, x, *exponent - 1.0), *exponent));
 }
 
 /* torch replaces these exponents by cheaper operations, which round differently. */
@@ -234,51 +244,59 @@ dppo_tensor *dppo_square(dppo_cx *cx, dppo_tensor *input) {
     return dppo_pow_scalar(cx, input, 2.0);
 }
 
-/* -- bounds -------------------------------------------------------------------------------------------------- */
+/* -- bounds
+ * -------------------------------------------------------------------------------------------------- */
 
-UNARY_BACKWARD(clamp, dppo_map_gate(cx, "clamp_backward", DPPO_MAP_CLAMP_GRAD, (dppo_tensor *[]){g, x}, saved->p,
-                                    saved->q))
+UNARY_BACKWARD(clamp, dppo_map_gate(cx, "clamp_backward", DPPO_MAP_CLAMP_GRAD, (dppo_tensor *[]){g, x},
+                                    saved->p, saved->q))
 
 dppo_tensor *dppo_clamp(dppo_cx *cx, dppo_tensor *input, double min, double max) {
     return dppo_map_recorded(cx, "clamp", DPPO_MAP_CLAMP, &input, min, max, clamp_backward);
 }
 
-/* of x where min <= x <= max; of min where x < min; of max where max < x (torch lets min below max decide). */
-static void clamp_tensor_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+/* of x where min <= x <= max; of min where x < min; of max where max < x (torch lets min below max decide).
+ */
+static void clamp_tensor_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
+                                  dppo_tensor **gradients) {
     dppo_tensor *x = node->inputs[0], *low = node->inputs[1], *high = node->inputs[2];
     const char *name = "clamp_backward";
     if (dppo_needs_grad(node, 0)) {
-        dppo_tensor *within = dppo_map_gate(cx, name, DPPO_MAP_WITHIN_GRAD, (dppo_tensor *[]){g, x, low}, 0, 0);
+        dppo_tensor *within =
+            dppo_map_gate(cx, name, DPPO_MAP_WITHIN_GRAD, (dppo_tensor *[]){g, x, low}, 0, 0);
         within = dppo_map_gate(cx, name, DPPO_MAP_WITHIN_GRAD, (dppo_tensor *[]){within, high, x}, 0, 0);
         gradients[0] = of_operand(cx, node, 0, within);
     }
     if (dppo_needs_grad(node, 1)) {
-        dppo_tensor *below = dppo_map_gate(cx, name, DPPO_MAP_OUTSIDE_GRAD, (dppo_tensor *[]){g, x, low}, 0, 0);
+        dppo_tensor *below =
+            dppo_map_gate(cx, name, DPPO_MAP_OUTSIDE_GRAD, (dppo_tensor *[]){g, x, low}, 0, 0);
         below = dppo_map_gate(cx, name, DPPO_MAP_OUTSIDE_GRAD, (dppo_tensor *[]){below, low, high}, 0, 0);
         gradients[1] = of_operand(cx, node, 1, below);
     }
     if (dppo_needs_grad(node, 2)) {
         /* above the upper bound, or the bounds crossed: high < max(x, low) */
         dppo_tensor *top = dppo_map(cx, name, DPPO_MAP_MAXIMUM, (dppo_tensor *[]){x, low}, 0, 0);
-        dppo_tensor *above = dppo_map_gate(cx, name, DPPO_MAP_OUTSIDE_GRAD, (dppo_tensor *[]){g, high, top}, 0, 0);
+        dppo_tensor *above =
+            dppo_map_gate(cx, name, DPPO_MAP_OUTSIDE_GRAD, (dppo_tensor *[]){g, high, top}, 0, 0);
         gradients[2] = of_operand(cx, node, 2, above);
     }
 }
 
 dppo_tensor *dppo_clamp_tensor(dppo_cx *cx, dppo_tensor *input, dppo_tensor *min, dppo_tensor *max) {
-    dppo_tensor *low = min ? min : number(cx, input, -INFINITY), *high = max ? max : number(cx, input, INFINITY);
-    return dppo_map_recorded(cx, "clamp", DPPO_MAP_CLAMP_TENSOR, (dppo_tensor *[]){input, low, high}, 0.0, 0.0,
-                             clamp_tensor_backward);
+    dppo_tensor *low = min ? min : number(cx, input, -INFINITY),
+                *high = max ? max : number(cx, input, INFINITY);
+    return dppo_map_recorded(cx, "clamp", DPPO_MAP_CLAMP_TENSOR, (dppo_tensor *[]){input, low, high}, 0.0,
+                             0.0, clamp_tensor_backward);
 }
 
-/* clamp_: the values change in place. A result in the middle of the tape goes on as a new tensor over the same
- * data, so that what was recorded before keeps its own gradient. */
+/* clamp_: the values change in place. A result in the middle of the tape goes on as a new tensor over the
+ * same data, so that what was recorded before keeps its own gradient. */
 dppo_tensor *dppo_clamp_inplace(dppo_cx *cx, dppo_tensor *input, double min, double max) {
     dppo_tensor *out = dppo_clamp(cx, input, min, max);
     if (!out) return NULL;
     if (input->requires_grad && dppo_grad_enabled(cx)) {
         if (!input->node)
-            return dppo_context_fail(cx, DPPO_INVALID, "clamp_: a leaf that requires a gradient cannot be changed");
+            return dppo_context_fail(cx, DPPO_INVALID,
+                                     "clamp_: a leaf that requires a gradient cannot be changed");
         return out;
     }
     if (dppo_tensor_copy(input, out) != DPPO_OK)
@@ -311,7 +329,8 @@ dppo_tensor *dppo_minimum(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other) {
     return map2(cx, "minimum", DPPO_MAP_MINIMUM, input, other, minimum_backward);
 }
 
-/* -- comparisons --------------------------------------------------------------------------------------------- */
+/* -- comparisons
+ * --------------------------------------------------------------------------------------------- */
 
 typedef enum relation { GT, GE, LT, LE, EQ } relation;
 
@@ -330,7 +349,8 @@ static bool holds(relation r, double a, double b) {
     }
 }
 
-static dppo_tensor *compare(dppo_cx *cx, const char *name, relation r, dppo_tensor *input, dppo_tensor *other) {
+static dppo_tensor *compare(dppo_cx *cx, const char *name, relation r, dppo_tensor *input,
+                            dppo_tensor *other) {
     int ndim;
     int64_t shape[DPPO_MAX_DIMS];
     if (!input || !other || !dppo_broadcast_shape(cx, name, input, other, &ndim, shape)) return NULL;

@@ -1,5 +1,5 @@
-/* Reductions. Sums follow libtorch's walk over the tensor (which dims come first and which are merged decides the
- * order of additions); gradients follow torch's formulas. */
+/* Reductions. Sums follow libtorch's walk over the tensor (which dims come first and which are merged decides
+ * the order of additions); gradients follow torch's formulas. */
 #include "autograd/dims.h"
 #include "autograd/map.h"
 
@@ -40,7 +40,8 @@ static bool plan_reduction(dppo_cx *cx, const char *name, const dppo_tensor *inp
 
 static dppo_tensor *reduced_result(dppo_cx *cx, dppo_dtype dtype, const dppo_tensor *input, const reduced *r,
                                    bool keepdim) {
-    return keepdim ? dppo_result(cx, dtype, input->ndim, r->full) : dppo_result(cx, dtype, r->kept_ndim, r->kept);
+    return keepdim ? dppo_result(cx, dtype, input->ndim, r->full)
+                   : dppo_result(cx, dtype, r->kept_ndim, r->kept);
 }
 
 /* A gradient (or value) of the result's shape, expanded to the input's. */
@@ -68,7 +69,8 @@ static dppo_tensor *record_reduced(dppo_cx *cx, const char *name, dppo_tensor *o
     return node->saved ? out : NULL;
 }
 
-/* -- sum: the walk ------------------------------------------------------------------------------------------- */
+/* -- sum: the walk
+ * ------------------------------------------------------------------------------------------- */
 
 /* Dims innermost first, with the strides of input and output (0 where reduced). */
 typedef struct sum_walk {
@@ -76,8 +78,8 @@ typedef struct sum_walk {
     int64_t shape[DPPO_MAX_DIMS], in[DPPO_MAX_DIMS], out[DPPO_MAX_DIMS];
 } sum_walk;
 
-/* > 0 when b should come before a: reduced dims first, then smaller strides of the output, then of the input; of
- * equal strides the smaller size. */
+/* > 0 when b should come before a: reduced dims first, then smaller strides of the output, then of the input;
+ * of equal strides the smaller size. */
 static int order_of(const sum_walk *w, int a, int b) {
     if ((w->out[a] == 0) != (w->out[b] == 0)) return w->out[b] == 0 ? 1 : -1;
     const int64_t *strides[] = {w->out, w->in};
@@ -117,7 +119,8 @@ static void merge_walk(sum_walk *w) {
     int last = 0;
     for (int d = 1; d < w->ndim; d++) {
         bool single = w->shape[last] == 1 || w->shape[d] == 1;
-        if (single || (w->shape[last] * w->in[last] == w->in[d] && w->shape[last] * w->out[last] == w->out[d])) {
+        if (single ||
+            (w->shape[last] * w->in[last] == w->in[d] && w->shape[last] * w->out[last] == w->out[d])) {
             if (w->shape[last] == 1) w->in[last] = w->in[d], w->out[last] = w->out[d];
             w->shape[last] *= w->shape[d];
         } else {
@@ -178,8 +181,8 @@ static dppo_tensor *integer_sum(dppo_cx *cx, const dppo_tensor *input, const red
     return out;
 }
 
-static dppo_tensor *plain_sum(dppo_cx *cx, const char *name, dppo_tensor *input, const reduced *r, bool keepdim,
-                              bool skip_nan) {
+static dppo_tensor *plain_sum(dppo_cx *cx, const char *name, dppo_tensor *input, const reduced *r,
+                              bool keepdim, bool skip_nan) {
     if (input->dtype == DPPO_I64 || input->dtype == DPPO_BOOL) return integer_sum(cx, input, r, keepdim);
     if (input->dtype != DPPO_F32)
         return dppo_context_fail(cx, DPPO_INVALID, "%s: of %s", name, dppo_dtype_name(input->dtype));
@@ -198,7 +201,8 @@ static void sum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dpp
 dppo_tensor *dppo_sum(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
     reduced r;
     if (!input || !plan_reduction(cx, "sum", input, ndim, dims, &r)) return NULL;
-    return record_reduced(cx, "sum", plain_sum(cx, "sum", input, &r, keepdim, false), input, &r, sum_backward);
+    return record_reduced(cx, "sum", plain_sum(cx, "sum", input, &r, keepdim, false), input, &r,
+                          sum_backward);
 }
 
 /* The gradient is divided after it was expanded, as torch does: the result is dense. */
@@ -224,14 +228,15 @@ static void nansum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, 
 dppo_tensor *dppo_nanmean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
     reduced r;
     if (!input || !plan_reduction(cx, "nanmean", input, ndim, dims, &r)) return NULL;
-    dppo_tensor *sum = record_reduced(cx, "nansum", plain_sum(cx, "nanmean", input, &r, keepdim, true), input, &r,
-                                      nansum_backward);
+    dppo_tensor *sum = record_reduced(cx, "nansum", plain_sum(cx, "nanmean", input, &r, keepdim, true), input,
+                                      &r, nansum_backward);
     dppo_tensor *nan = dppo_isnan(cx, input), *missing = nan ? integer_sum(cx, nan, &r, keepdim) : NULL;
     dppo_tensor *present = dppo_rsub_scalar(cx, dppo_to_dtype(cx, missing, DPPO_F32), (double)r.count);
     return dppo_div(cx, sum, present);
 }
 
-/* -- reductions over rows ------------------------------------------------------------------------------------- */
+/* -- reductions over rows
+ * ------------------------------------------------------------------------------------- */
 
 /* The elements as (results, count): reduced dims moved to the end, in their order. */
 static const float *rows_of(dppo_cx *cx, const char *name, const dppo_tensor *input, const reduced *r) {
@@ -319,15 +324,18 @@ static dppo_tensor *variance(dppo_cx *cx, const char *name, dppo_tensor *input, 
     return out;
 }
 
-dppo_tensor *dppo_var(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction, bool keepdim) {
+dppo_tensor *dppo_var(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction,
+                      bool keepdim) {
     return variance(cx, "var", input, ndim, dims, correction, keepdim, false, var_backward);
 }
 
-dppo_tensor *dppo_std(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction, bool keepdim) {
+dppo_tensor *dppo_std(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, int correction,
+                      bool keepdim) {
     return variance(cx, "std", input, ndim, dims, correction, keepdim, true, std_backward);
 }
 
-/* -- extremes ------------------------------------------------------------------------------------------------ */
+/* -- extremes
+ * ------------------------------------------------------------------------------------------------ */
 
 /* The first largest (or smallest); NaN beats everything. */
 static int64_t extreme_index(const float *x, int64_t n, bool largest) {
@@ -338,7 +346,8 @@ static int64_t extreme_index(const float *x, int64_t n, bool largest) {
 }
 
 /* Equal elements share the gradient: g / count where x equals the extreme. */
-static void extreme_all_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+static void extreme_all_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
+                                 dppo_tensor **gradients) {
     dppo_tensor *x = node->inputs[0], *y = node->output;
     dppo_tensor *same = isnan(*dppo_f32(y)) ? dppo_isnan(cx, x) : dppo_eq(cx, x, y);
     dppo_tensor *mask = dppo_to_dtype(cx, same, DPPO_F32), *count = dppo_sum(cx, same, 0, NULL, false);
@@ -392,7 +401,8 @@ static dppo_tensor *scatter(dppo_cx *cx, dppo_tensor *g, selection *s) {
     return out;
 }
 
-static void extreme_dim_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+static void extreme_dim_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
+                                 dppo_tensor **gradients) {
     gradients[0] = scatter(cx, g, node->saved);
 }
 
@@ -449,8 +459,7 @@ static void logsumexp_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *
     dppo_tensor *x = node->inputs[0];
     const reduced *r = node->saved;
     dppo_tensor *y = dppo_reshape(cx, node->output, x->ndim, r->full);
-    gradients[0] =
-        dppo_mul(cx, dppo_reshape(cx, g, x->ndim, r->full), dppo_exp(cx, dppo_sub(cx, x, y)));
+    gradients[0] = dppo_mul(cx, dppo_reshape(cx, g, x->ndim, r->full), dppo_exp(cx, dppo_sub(cx, x, y)));
 }
 
 /* log sum exp(x - m) + m with m the maximum, 0 where that is infinite. */
