@@ -10,14 +10,15 @@ enum { DPPO_EXIT_OK = 0, DPPO_EXIT_MISMATCH = 1, DPPO_EXIT_USAGE = 2, DPPO_EXIT_
 typedef struct dppo_verb {
     const char *name, *summary; /* "parity", one line for the list of verbs */
     const char *usage;          /* the whole help text, printed for --help */
-    int (*run)(int argc,
-               char **argv); /* argv[0] is the verb; returns an exit status. NULL when it has `children` */
+    /* argv[0] is the verb; returns an exit status. NULL when it has `children`. */
+    int (*run)(int argc, char **argv);
     const struct dppo_verb *const *children; /* sub-verbs, NULL-terminated, or NULL */
 } dppo_verb;
 
 /* One line a verb: to add one, write its file, declare it here and list it in main.c. */
-extern const dppo_verb dppo_verb_parity;
-extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect; /* below parity */
+extern const dppo_verb dppo_verb_parity, dppo_verb_fixtures;
+extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect,
+    dppo_verb_parity_record; /* below parity */
 
 /* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything
  * else. */

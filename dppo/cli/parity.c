@@ -356,8 +356,8 @@ static const dppo_verb list_leaf = {
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static const dppo_verb *const verbs[] = {&list_leaf, &run_leaf, &dppo_verb_parity_show,
-                                         &dppo_verb_parity_bisect, NULL};
+static const dppo_verb *const verbs[] = {
+    &list_leaf, &run_leaf, &dppo_verb_parity_show, &dppo_verb_parity_record, &dppo_verb_parity_bisect, NULL};
 
 const dppo_verb dppo_verb_parity = {
     .name = "parity",

@@ -7,7 +7,8 @@
 
 /* One side of the door. `names` lists its functions, sorted. */
 typedef struct dppo_parity_side {
-    const char *name; /* "c", "torch" */
+    const char *name;    /* "c", "torch" */
+    const char *version; /* for people: "libtorch 1.13.0"; NULL for ours */
     dppo_side_call *call;
     dppo_side_call *truth; /* the same in float64, or NULL */
     const char *const *names;
