@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-dppo_gap dppo_gap_of(int64_t count, const double *c, const double *torch, dppo_tolerance tolerance) {
+dppo_gap dppo_gap_of(int64_t count, const double *c, const double *torch, dppo_training_tolerance tolerance) {
     dppo_gap gap = {.within = true, .bitwise_share = 1};
     int64_t equal = 0;
     double worst = -1;
@@ -51,7 +51,7 @@ static double column_of(const dppo_trace_row *row, size_t offset) {
 }
 
 dppo_status dppo_compare_traces(dppo_text *csv, int64_t itr, const dppo_trace *c, const dppo_trace *torch,
-                                dppo_tolerance tolerance, bool *within) {
+                                dppo_training_tolerance tolerance, bool *within) {
     size_t count = c->count < torch->count ? c->count : torch->count;
     double *values = malloc((2 * count + 1) * sizeof *values);
     if (!values) return dppo_fail(DPPO_NO_MEMORY, "comparison: out of memory");
@@ -101,7 +101,7 @@ static int64_t total_elements(const dppo_named *state) {
 }
 
 dppo_status dppo_compare_changes(dppo_text *csv, int64_t itr, const dppo_named *before, const dppo_named *c,
-                                 const dppo_named *torch, dppo_tolerance tolerance, bool *within) {
+                                 const dppo_named *torch, dppo_training_tolerance tolerance, bool *within) {
     int64_t total = total_elements(before), count = 0;
     double *changes = malloc((size_t)(2 * total + 1) * sizeof *changes);
     if (!changes) return dppo_fail(DPPO_NO_MEMORY, "comparison: out of memory");

@@ -109,7 +109,7 @@ static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo
     int64_t steps = dppo_diffusion_ft_denoising_steps(base->model), rows = data->rows;
     int64_t state_shape[3] = {0, base->cond_steps, base->obs_dim};
     int64_t chunk_shape[3] = {0, base->horizon_steps, base->action_dim};
-    dppo_tensor *row, *step, *previous, *next;
+    dppo_tensor *row = NULL, *step = NULL, *previous = NULL, *next = NULL;
     DPPO_TRY(split_pairs(cx, indices, rows, steps, &row, &step, &previous, &next));
     return dppo_ppo_diffusion_loss(
         cx, base->model, dppo_ppo_rows(ppo, data->obs, rows, row, 3, state_shape),

@@ -38,7 +38,7 @@ typedef struct pretrainer {
     dppo_run_result *result;
 } pretrainer;
 
-static const dppo_tolerance loss_tolerance = {.rtol = 1e-4, .atol = 1e-6};
+static const dppo_training_tolerance loss_tolerance = {.rtol = 1e-4, .atol = 1e-6};
 
 /* -- set-up
  * -------------------------------------------------------------------------------------------------- */
@@ -242,7 +242,7 @@ static dppo_status one_epoch(pretrainer *p) {
         dppo_text_format(&p->metrics, "%lld,%s,%.9g,%.9g,%.6f\n", (long long)p->epoch, s->class->side,
                          s->loss_sum / (double)batches, s->grad_norm_sum / (double)batches, s->seconds);
         dppo_log_line("%4lld %-5s train loss %8.5f  %5.1f s", (long long)p->epoch, s->class->side,
-                 s->loss_sum / (double)batches, s->seconds);
+                      s->loss_sum / (double)batches, s->seconds);
     }
     if (status == DPPO_OK && p->side_count == 2) status = compare_sides(p, traces);
     free(traces[0].rows);

@@ -40,7 +40,7 @@ typedef struct trainer {
     dppo_run_result *result;
 } trainer;
 
-static const dppo_tolerance level_1 = {.rtol = 1e-4, .atol = 1e-6};
+static const dppo_training_tolerance level_1 = {.rtol = 1e-4, .atol = 1e-6};
 
 /* -- set-up
  * --------------------------------------------------------------------------------------------------- */
@@ -190,7 +190,7 @@ static dppo_status compare_sides(trainer *t, bool same_start) {
         status = dppo_compare_traces(&t->teacher_forced, t->itr, &c->trace, trace, level_1, &within);
     if (status == DPPO_OK)
         status = dppo_compare_changes(&t->teacher_forced, t->itr, &c->before, &c->after, after,
-                                      (dppo_tolerance){.rtol = 0, .atol = 1e-2}, &within);
+                                      (dppo_training_tolerance){.rtol = 0, .atol = 1e-2}, &within);
     if (status == DPPO_OK) {
         t->result->teacher_forced_iterations++;
         t->result->teacher_forced_failures += !within;
@@ -249,9 +249,10 @@ static double reward_of(const dppo_metrics_row *row) {
 
 static void report_iteration(const trainer *t, const dppo_metrics_row *row) {
     if (row->eval)
-        dppo_log_line("%4lld %-5s eval   episode reward %9.2f  best %7.3f  success %.2f  episodes %3.0f  %5.1f s",
-                 (long long)t->itr, row->side, row->eval_episode_reward, row->eval_best_reward,
-                 row->eval_success_rate, row->eval_num_episode, row->iteration_seconds);
+        dppo_log_line(
+            "%4lld %-5s eval   episode reward %9.2f  best %7.3f  success %.2f  episodes %3.0f  %5.1f s",
+            (long long)t->itr, row->side, row->eval_episode_reward, row->eval_best_reward,
+            row->eval_success_rate, row->eval_num_episode, row->iteration_seconds);
     else
         dppo_log_line(
             "%4lld %-5s train  episode reward %9.2f  loss %9.4f  pg %9.5f  value %9.4f  kl %.2e  %5.1f s",

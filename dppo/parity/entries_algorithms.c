@@ -221,8 +221,8 @@ static dppo_status old_logprobs(updates *self, dppo_call *call, const float **ou
 
 static dppo_status run_updates(updates *self, dppo_call *call) {
     dppo_context *cx = dppo_call_context(call);
-    const float *logprobs;
-    int64_t pairs, at = 0, batch = self->ppo.options.batch_size;
+    const float *logprobs = NULL;
+    int64_t pairs = 0, at = 0, batch = self->ppo.options.batch_size;
     DPPO_TRY(old_logprobs(self, call, &logprobs, &pairs));
     int64_t minibatches = pairs / batch > 0 ? pairs / batch : 1;
     dppo_tensor *losses =
