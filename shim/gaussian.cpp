@@ -1,0 +1,147 @@
+#include "gaussian.h"
+
+#include <cmath>
+
+namespace shim {
+
+// -- GaussianModel
+// ---------------------------------------------------------------------------------------------------
+
+GaussianModel::GaussianModel(const Config &config, dppo_generator *weights, const char *network_key)
+    : horizon_steps_(config.integer("horizon_steps")),
+      randn_clip_value_(config.number("randn_clip_value", 10)),
+      tanh_output_(config.flag("tanh_output", false)) {
+    network_ = register_module("network", build_gaussian_network(config.at(network_key), weights));
+}
+
+static void load_network(torch::nn::Module &model, const Config &config) {
+    if (!config.has("network_path")) return;
+    const Checkpoint checkpoint(config.text("network_path"));
+    load_state(model, checkpoint.named(), "model/", false);
+}
+
+std::shared_ptr<GaussianModel> build_gaussian_model(const Config &config, dppo_generator *weights) {
+    auto model = std::make_shared<GaussianModel>(config, weights);
+    load_network(*model, config);
+    return model;
+}
+
+// 1/2 + 1/2 log(2 pi) + log(scale), (B, Ta Da).
+Tensor GaussianModel::Normal::entropy() const {
+    return 0.5 + 0.5 * std::log(2 * M_PI) + torch::log(scale);
+}
+
+GaussianModel::Normal GaussianModel::forward_train(GaussianNetwork &network, const Tensor &state,
+                                                   bool deterministic) {
+    const auto [means, scales] = network.forward(state);
+    const auto both =
+        torch::broadcast_tensors({means, deterministic ? torch::ones_like(means) * 1e-4 : scales});
+    return {both[0], both[1]};
+}
+
+// torch.normal(loc, scale) is a standard draw, scaled, then shifted.
+static Tensor draw(const Tensor &loc, const Tensor &scale, Draws &draws, bool reparameterize) {
+    const Tensor noise = draws.randn(loc.sizes().vec());
+    if (reparameterize) return loc + noise * scale;
+    torch::NoGradGuard no_grad;
+    return noise.mul(scale).add(loc);
+}
+
+GaussianModel::Sample GaussianModel::sample(GaussianNetwork &network, const Tensor &state, Draws &draws,
+                                            bool deterministic, bool reparameterize, bool get_logprob) {
+    const Shape chunk = {state.size(0), horizon_steps_, -1};
+    const Normal dist = forward_train(network, state, deterministic);
+    Tensor action = draw(dist.loc, dist.scale, draws, reparameterize);
+    // The bounds depend on the network: a clipped sample has a gradient even without reparameterisation.
+    action = torch::clamp(action, dist.loc - randn_clip_value_ * dist.scale,
+                          dist.loc + randn_clip_value_ * dist.scale);
+    Tensor log_prob;
+    if (get_logprob) log_prob = normal_log_prob(action, dist.loc, dist.scale);
+    if (tanh_output_) action = torch::tanh(action);
+    if (get_logprob && tanh_output_) log_prob = log_prob - torch::log(1 - action.pow(2) + 1e-6);
+    return {action.view(chunk), get_logprob ? log_prob.sum(1) : Tensor()};
+}
+
+GaussianModel::Sample GaussianModel::forward(const Tensor &state, Draws &draws, bool deterministic,
+                                             bool reparameterize, bool get_logprob) {
+    return sample(*network_, state, draws, deterministic, reparameterize, get_logprob);
+}
+
+std::pair<Tensor, Tensor> GaussianModel::loss(const Tensor &true_action, const Tensor &state,
+                                              double ent_coef) {
+    const Normal dist = forward_train(*network_, state, false);
+    const Tensor flat = true_action.reshape({true_action.size(0), -1});
+    const Tensor loss = -normal_log_prob(flat, dist.loc, dist.scale);
+    const Tensor entropy = dist.entropy().mean();
+    return {loss.mean() - entropy * ent_coef, entropy};
+}
+
+// -- VPG_Gaussian
+// ----------------------------------------------------------------------------------------------------
+
+// Weights are drawn in the order of the configuration's keys, as hydra builds the parts.
+VPG_Gaussian::VPG_Gaussian(const Config &config, dppo_generator *weights)
+    : GaussianModel(config, nullptr, "actor") {
+    critic_ = build_critic(config.at("critic"), nullptr);
+    for (size_t i = 0; weights != nullptr && i < config.size(); i++) {
+        if (config.key(i) == "actor") draw_weights(*network_, weights);
+        if (config.key(i) == "critic") draw_weights(*critic_, weights);
+    }
+    load_network(*this, config);
+    register_module("critic", critic_);
+    register_module("actor_ft", network_);
+    actor_ = register_module("actor", deepcopy(*network_));
+    freeze(*actor_);
+}
+
+Tensor VPG_Gaussian::forward(const Tensor &state, Draws &draws, Mode mode) {
+    torch::NoGradGuard no_grad;
+    GaussianNetwork &network = mode.use_base_policy ? *actor_ : *network_;
+    return sample(network, state, draws, mode.deterministic, false, false).action;
+}
+
+VPG_Gaussian::LogProbs VPG_Gaussian::get_logprobs(const Tensor &state, const Tensor &actions,
+                                                  bool use_base_policy) {
+    const Normal dist = forward_train(use_base_policy ? *actor_ : *network_, state, false);
+    const Tensor log_prob = normal_log_prob(actions.reshape({actions.size(0), -1}), dist.loc, dist.scale);
+    return {log_prob.mean(-1), dist.entropy().mean(), dist.scale.mean()};
+}
+
+// -- PPO_Gaussian
+// ----------------------------------------------------------------------------------------------------
+
+PPO_Gaussian::PPO_Gaussian(const Config &config, dppo_generator *weights)
+    : VPG_Gaussian(config, weights), clip_ploss_coef_(config.number("clip_ploss_coef")),
+      clip_vloss_coef_(optional_number(config, "clip_vloss_coef")), norm_adv_(config.flag("norm_adv", true)) {
+}
+
+PpoLoss PPO_Gaussian::loss(const GaussianBatch &b, bool use_bc_loss, Draws &draws) {
+    PpoLoss result;
+    const LogProbs found = get_logprobs(b.state, b.actions);
+    const Tensor newlogprobs = found.log_prob.clamp(-5, 2), oldlogprobs = b.oldlogprobs.clamp(-5, 2);
+    result.entropy_loss = -found.entropy;
+    if (use_bc_loss) {
+        const Tensor samples = forward(b.state, draws, {false, true});
+        result.bc_loss = -get_logprobs(b.state, samples).log_prob.clamp(-5, 2).mean();
+    }
+    const Tensor logratio = newlogprobs - oldlogprobs;
+    const Tensor ratio = logratio.exp();
+    {
+        torch::NoGradGuard no_grad;
+        result.approx_kl = ((ratio - 1) - logratio).nanmean().item<double>();
+        const Tensor clipped = (ratio - 1.0).abs() > clip_ploss_coef_;
+        result.clipfrac = clipped.to(torch::get_default_dtype()).mean().item<double>();
+    }
+    Tensor advantages = b.advantages;
+    if (norm_adv_) advantages = (advantages - advantages.mean()) / (advantages.std(true) + 1e-8);
+    const Tensor loss1 = -advantages * ratio;
+    const Tensor loss2 = -advantages * torch::clamp(ratio, 1 - clip_ploss_coef_, 1 + clip_ploss_coef_);
+    result.pg_loss = torch::max(loss1, loss2).mean();
+    const Tensor newvalues = critic_->forward(b.state).view(-1);
+    result.v_loss = ppo_value_loss(newvalues, b.oldvalues, b.returns, clip_vloss_coef_);
+    result.ratio = ratio.mean().item<double>();
+    result.eta_or_std = found.std.item<double>();
+    return result;
+}
+
+} // namespace shim
