@@ -289,9 +289,13 @@ std::unique_ptr<Draws> torch_draws(torch::Dtype dtype) {
 // -- the call -------------------------------------------------------------------------------------
 
 Call::Call(const dppo_case &parity_case, torch::Dtype dtype) : case_(parity_case), dtype_(dtype) {
-    // A case that says nothing of random numbers still gets the same ones every time.
-    torch::manual_seed(static_cast<uint64_t>(case_.has_seed ? case_.manual_seed : 0));
+    seed();
     draws_ = case_.has_draws ? recorded_draws(case_.draws, dtype) : torch_draws(dtype);
+}
+
+// A case that says nothing of random numbers still gets the same ones every time.
+void Call::seed() const {
+    torch::manual_seed(static_cast<uint64_t>(case_.has_seed ? case_.manual_seed : 0));
 }
 
 bool Call::differentiable() const {
@@ -412,6 +416,8 @@ void Call::module(torch::nn::Module &module, bool after) {
         missing.erase(item.first);
     }
     if (!missing.empty()) invalid("state/" + *missing.begin() + ": absent");
+    // Construction drew initial weights from torch's generator; the call begins after it.
+    seed();
     if (after) {
         at_end_.push_back([this, own] {
             for (const auto &item : own)

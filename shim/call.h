@@ -149,6 +149,7 @@ class Call {
     void finish(dppo_answer *answer);
 
   private:
+    void seed() const;
     Tensor convert(const dppo_tensor *tensor) const;
     Tensor leaf(const dppo_tensor *tensor) const;
     void backward(dppo_named *gradients);

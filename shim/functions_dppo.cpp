@@ -276,6 +276,8 @@ static void ppo_updates(Call &call) {
     const Tensor state = call.input("state"), chains = call.input("chains");
     const int64_t steps = model->ft_denoising_steps(), total = state.size(0) * steps;
     const int64_t batch_size = args.integer("batch_size");
+    const int64_t reward_horizon =
+        args.integer("reward_horizon", chains.size(2)); // all of the chunk is executed
     Tensor logprobs;
     {
         torch::NoGradGuard no_grad;
@@ -296,7 +298,7 @@ static void ppo_updates(Call &call) {
                                           call.input("values").index({row}),
                                           call.input("advantages").index({row}),
                                           logprobs.index({row, inds})};
-            const PpoLoss loss = model->loss(batch, false, args.integer("reward_horizon", 4), call.draws());
+            const PpoLoss loss = model->loss(batch, false, reward_horizon, call.draws());
             add_losses(rows, loss);
             actor.zero_grad();
             critic.zero_grad();
