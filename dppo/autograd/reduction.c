@@ -148,6 +148,15 @@ static sum_walk walk_of(const dppo_tensor *input, const reduced *r) {
     return w;
 }
 
+/* What is left when only dims of size one are reduced: every sum has one term. */
+static void add_single_terms(const dppo_sum_shape *slice, float *out, const float *in, bool skip_nan) {
+    for (int64_t j = 0; j < slice->size[1]; j++)
+        for (int64_t i = 0; i < slice->size[0]; i++) {
+            float term = in[i * slice->in_stride[0] + j * slice->in_stride[1]];
+            if (!(skip_nan && isnan(term))) out[i * slice->out_stride[0] + j * slice->out_stride[1]] += term;
+        }
+}
+
 /* Two dims at a time; the outer ones add up in `out` in order. */
 static void run_sum(const sum_walk *w, float *out, const float *in, bool skip_nan) {
     dppo_sum_shape slice = {{w->shape[0], w->shape[1]}, {w->in[0], w->in[1]}, {w->out[0], w->out[1]}};
@@ -161,7 +170,10 @@ static void run_sum(const sum_walk *w, float *out, const float *in, bool skip_na
             out_at += rest % w->shape[d] * w->out[d];
             rest /= w->shape[d];
         }
-        dppo_kernel_sum(&slice, out + out_at, in + in_at, skip_nan);
+        if (slice.out_stride[0] == 0)
+            dppo_kernel_sum(&slice, out + out_at, in + in_at, skip_nan);
+        else
+            add_single_terms(&slice, out + out_at, in + in_at, skip_nan);
     }
 }
 
