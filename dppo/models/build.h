@@ -62,6 +62,18 @@ typedef struct dppo_nested {
 dppo_status dppo_build_nested(const dppo_config *config, dppo_generator *generator, size_t count,
                               const dppo_nested *nested);
 
+/* Registers *child under `name` and in *field, and sets *child to NULL: whoever built it frees what was not
+ * adopted. */
+dppo_status dppo_build_adopt(dppo_module *parent, const char *name, dppo_module **child, dppo_module **field);
+
+/* The end of a builder: gives `built` to *module, or frees it (NULL is fine) when `status` is a failure;
+ * returns it. */
+dppo_status dppo_build_finish(dppo_status status, dppo_module *built, dppo_module **module);
+
+/* An argument that may be Python's None: absent gives `fallback`, null gives NaN. */
+dppo_status dppo_config_float_or_none(const dppo_config *config, const char *key, double fallback,
+                                      double *value);
+
 /* A second module of the same config with the same values; draws nothing (copy.deepcopy). requires_grad is
  * that of a fresh module. */
 dppo_status dppo_build_copy(const dppo_config *config, const dppo_module *from, dppo_module **copy);

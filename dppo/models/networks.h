@@ -7,6 +7,7 @@
 #define DPPO_MODELS_NETWORKS_H
 
 #include "autograd/functions.h"
+#include "config/config.h"
 #include "nn/module.h"
 
 /* -- options shared by the two kinds of MLP
@@ -31,6 +32,16 @@ typedef struct dppo_mlp_options {
 dppo_status dppo_mlp_new(const dppo_mlp_options *options, dppo_generator *generator, dppo_module **module);
 dppo_status dppo_residual_mlp_new(const dppo_mlp_options *options, dppo_generator *generator,
                                   dppo_module **module);
+
+dppo_status dppo_any_mlp_new(bool residual_style, const dppo_mlp_options *options, dppo_generator *generator,
+                             dppo_module **module);
+
+/* For builders: appends one dimension; those of a list, if it is there; those of mlp_dims, or a fallback
+ * (none: it must be there). */
+dppo_status dppo_mlp_options_add(dppo_mlp_options *options, int64_t dim);
+dppo_status dppo_mlp_options_add_list(dppo_mlp_options *options, const dppo_config *config, const char *key);
+dppo_status dppo_mlp_options_add_hidden(dppo_mlp_options *options, const dppo_config *config,
+                                        const int64_t *fallback, size_t fallback_count);
 
 /* -- forward
  * ---------------------------------------------------------------------------------------------------- */

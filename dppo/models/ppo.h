@@ -19,7 +19,7 @@ dppo_tensor *dppo_normalize_advantages(dppo_cx *cx, dppo_tensor *advantages);
 dppo_tensor *dppo_clipped_surrogate(dppo_cx *cx, dppo_tensor *advantages, dppo_tensor *ratio,
                                     dppo_tensor *clamped);
 
-/* 1/2 mean (V - R)^2; with a clip_coef > 0, 1/2 mean max of that and of V held within clip_coef of the old
+/* 1/2 mean (V - R)^2; with a clip_coef, 1/2 mean max of that and of V held within clip_coef of the old
  * values. All (B). clip_coef NaN: no clipping. */
 dppo_tensor *dppo_clipped_value_loss(dppo_cx *cx, dppo_tensor *newvalues, dppo_tensor *oldvalues,
                                      dppo_tensor *returns, double clip_coef);

@@ -1,0 +1,63 @@
+/* What the constructors of the original do with the checkpoint named by network_path. */
+#include "diffusion/diffusion.h"
+#include "models/build.h"
+#include "models/gaussian.h"
+
+#include <string.h>
+
+static bool has_prefix(const dppo_named *checkpoint, const char *prefix) {
+    for (size_t i = 0; i < checkpoint->count; i++)
+        if (strncmp(checkpoint->entries[i].name, prefix, strlen(prefix)) == 0) return true;
+    return false;
+}
+
+/* load_state_dict(strict=False) of names that begin with `prefix`; that none does is a mistake. */
+static dppo_status load(dppo_module *module, const char *prefix, const dppo_named *checkpoint) {
+    if (!has_prefix(checkpoint, prefix))
+        return dppo_fail(DPPO_INVALID, "the checkpoint has nothing named %s... to load into the %s", prefix,
+                         module->type);
+    return dppo_module_load_state_dict(module, prefix, checkpoint, false);
+}
+
+/* Weights averaged in pre-training if there are any. At this point of the original's constructor only the
+ * network exists. */
+static dppo_status load_network(dppo_module *network, const dppo_named *checkpoint) {
+    bool ema = has_prefix(checkpoint, "ema/");
+    return load(network, ema ? "ema/network." : "model/network.", checkpoint);
+}
+
+/* A pre-trained network goes to both actors; of a fine-tuned model everything is loaded, the critic too. */
+static dppo_status load_vpg_diffusion(dppo_diffusion *model, const dppo_named *checkpoint) {
+    DPPO_TRY(load_network(model->network, checkpoint));
+    DPPO_TRY(dppo_module_copy(model->actor_ft, model->network));
+    if (has_prefix(checkpoint, "ema/")) return DPPO_OK;
+    return load(&model->module, "model/", checkpoint);
+}
+
+/* A checkpoint of pre-training has no actor: then its network is the base policy, and no step may be
+ * fine-tuned. */
+static dppo_status load_diffusion_eval(dppo_diffusion *model, const dppo_named *checkpoint) {
+    if (has_prefix(checkpoint, "model/actor.")) {
+        DPPO_TRY(dppo_module_load_state_dict(model->actor, "model/actor.", checkpoint, true));
+        return dppo_module_load_state_dict(model->actor_ft, "model/actor_ft.", checkpoint, true);
+    }
+    if (model->ft_denoising_steps != 0)
+        return dppo_fail(DPPO_INVALID,
+                         "ft_denoising_steps: must be 0, the checkpoint has no fine-tuned actor");
+    return dppo_module_load_state_dict(model->actor, "model/network.", checkpoint, true);
+}
+
+static dppo_status load_gaussian(dppo_gaussian *model, const dppo_named *checkpoint) {
+    DPPO_TRY(load(model->network, "model/network.", checkpoint));
+    return model->actor ? dppo_module_copy(model->actor, model->network) : DPPO_OK;
+}
+
+dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *checkpoint) {
+    dppo_diffusion *diffusion = dppo_diffusion_of(model);
+    dppo_gaussian *gaussian = dppo_gaussian_of(model);
+    if (gaussian) return load_gaussian(gaussian, checkpoint);
+    if (!diffusion) return dppo_fail(DPPO_INVALID, "network_path: a %s does not take one", model->type);
+    if (strcmp(model->type, "DiffusionEval") == 0) return load_diffusion_eval(diffusion, checkpoint);
+    if (diffusion->actor_ft) return load_vpg_diffusion(diffusion, checkpoint);
+    return load_network(diffusion->network, checkpoint);
+}
