@@ -1,0 +1,166 @@
+/* Entries of the networks and of the Gaussian policies. */
+#include "parity/entries_models.h"
+#include "models/build.h"
+#include "models/gaussian.h"
+#include "models/networks.h"
+
+#include <string.h>
+
+dppo_status dppo_call_build(dppo_call *call, dppo_module **module) {
+    const dppo_case *c = dppo_call_case(call);
+    const char *target = dppo_config_target(c->init);
+    size_t length = strcspn(c->function, ".");
+    if (!target || strlen(target) != length || strncmp(target, c->function, length) != 0)
+        return dppo_fail(DPPO_INVALID, "init: _target_ is %s, the function is %s",
+                         target ? target : "missing", c->function);
+    dppo_generator *generator = c->state.count ? NULL : dppo_context_generator(dppo_call_context(call));
+    DPPO_TRY(dppo_build_module(c->init, generator, module));
+    return dppo_call_module(call, *module, false);
+}
+
+/* -- networks
+ * ------------------------------------------------------------------------------------------------- */
+
+static dppo_status call_mlp(dppo_call *call) {
+    dppo_module *module;
+    dppo_tensor *x;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "x", &x));
+    dppo_tensor *append = dppo_call_input_or_null(call, "append");
+    return dppo_call_output(call, "result", dppo_mlp_forward(dppo_call_context(call), module, x, append));
+}
+
+typedef dppo_tensor *forward_function(dppo_cx *cx, const dppo_module *module, dppo_tensor *x);
+
+static dppo_status call_forward(dppo_call *call, const char *input, forward_function *forward) {
+    dppo_module *module;
+    dppo_tensor *x;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, input, &x));
+    return dppo_call_output(call, "result", forward(dppo_call_context(call), module, x));
+}
+
+static dppo_status call_residual_mlp(dppo_call *call) {
+    return call_forward(call, "x", dppo_residual_mlp_forward);
+}
+
+static dppo_status call_sinusoidal_pos_emb(dppo_call *call) {
+    return call_forward(call, "x", dppo_sinusoidal_pos_emb_forward);
+}
+
+static dppo_status call_critic_obs(dppo_call *call) {
+    return call_forward(call, "cond/state", dppo_critic_obs_forward);
+}
+
+static dppo_status call_diffusion_mlp(dppo_call *call) {
+    dppo_module *module;
+    dppo_tensor *x, *time, *state;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "x", &x));
+    DPPO_TRY(dppo_call_input(call, "time", &time));
+    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    dppo_tensor *result = dppo_diffusion_mlp_forward(dppo_call_context(call), module, x, time, state);
+    return dppo_call_output(call, "result", result);
+}
+
+static dppo_status call_gaussian_mlp(dppo_call *call) {
+    dppo_module *module;
+    dppo_tensor *state, *mean, *scale;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    (void)dppo_gaussian_mlp_forward(dppo_call_context(call), module, state, &mean, &scale);
+    DPPO_TRY(dppo_call_output(call, "mean", mean));
+    return dppo_call_output(call, "scale", scale);
+}
+
+/* -- Gaussian policies
+ * ------------------------------------------------------------------------------------------ */
+
+static dppo_status call_gaussian_forward(dppo_call *call) {
+    const dppo_config *args = dppo_call_case(call)->args;
+    dppo_gaussian_options options = {0};
+    dppo_module *module;
+    dppo_tensor *state, *log_prob;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    DPPO_TRY(dppo_config_bool_or(args, "deterministic", false, &options.deterministic));
+    DPPO_TRY(dppo_config_bool_or(args, "reparameterize", false, &options.reparameterize));
+    DPPO_TRY(dppo_config_bool_or(args, "get_logprob", false, &options.get_logprob));
+    dppo_tensor *action = dppo_gaussian_forward(dppo_call_context(call), module, state, options, &log_prob);
+    if (!options.get_logprob) return dppo_call_output(call, "result", action);
+    DPPO_TRY(dppo_call_output(call, "action", action));
+    return dppo_call_output(call, "log_prob", log_prob);
+}
+
+static dppo_status call_gaussian_loss(dppo_call *call) {
+    dppo_module *module;
+    dppo_tensor *true_action, *state, *entropy;
+    double ent_coef = 0;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "true_action", &true_action));
+    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    DPPO_TRY(dppo_config_float(dppo_call_case(call)->args, "ent_coef", &ent_coef));
+    dppo_cx *cx = dppo_call_context(call);
+    DPPO_TRY(dppo_call_output(call, "loss",
+                              dppo_gaussian_loss(cx, module, true_action, state, ent_coef, &entropy)));
+    return dppo_call_output(call, "entropy", entropy);
+}
+
+static dppo_status call_vpg_gaussian_get_logprobs(dppo_call *call) {
+    dppo_module *module;
+    dppo_tensor *state, *actions, *log_prob, *entropy, *std;
+    bool use_base_policy = false;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    DPPO_TRY(dppo_call_input(call, "actions", &actions));
+    DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "use_base_policy", false, &use_base_policy));
+    DPPO_TRY(dppo_vpg_gaussian_get_logprobs(dppo_call_context(call), module, state, actions, use_base_policy,
+                                            &log_prob, &entropy, &std));
+    DPPO_TRY(dppo_call_output(call, "log_prob", log_prob));
+    DPPO_TRY(dppo_call_output(call, "entropy", entropy));
+    return dppo_call_output(call, "std", std);
+}
+
+static dppo_status call_ppo_gaussian_loss(dppo_call *call) {
+    dppo_module *module;
+    dppo_tensor *state, *actions, *returns, *oldvalues, *advantages, *oldlogprobs;
+    bool use_bc_loss = false;
+    dppo_ppo_loss loss;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_input(call, "obs/state", &state));
+    DPPO_TRY(dppo_call_input(call, "actions", &actions));
+    DPPO_TRY(dppo_call_input(call, "returns", &returns));
+    DPPO_TRY(dppo_call_input(call, "oldvalues", &oldvalues));
+    DPPO_TRY(dppo_call_input(call, "advantages", &advantages));
+    DPPO_TRY(dppo_call_input(call, "oldlogprobs", &oldlogprobs));
+    DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "use_bc_loss", false, &use_bc_loss));
+    DPPO_TRY(dppo_ppo_gaussian_loss(dppo_call_context(call), module, state, actions, returns, oldvalues,
+                                    advantages, oldlogprobs, use_bc_loss, &loss));
+    DPPO_TRY(dppo_call_output_f64(call, "std", loss.eta_or_std));
+    if (!loss.bc_loss) DPPO_TRY(dppo_call_output_f64(call, "bc_loss", 0)); /* 0.0 there, a float */
+    return dppo_call_output_ppo_loss(call, &loss);
+}
+
+dppo_status dppo_call_output_ppo_loss(dppo_call *call, const dppo_ppo_loss *loss) {
+    DPPO_TRY(dppo_call_output(call, "pg_loss", loss->pg_loss));
+    DPPO_TRY(dppo_call_output(call, "entropy_loss", loss->entropy_loss));
+    DPPO_TRY(dppo_call_output(call, "v_loss", loss->v_loss));
+    if (loss->bc_loss) DPPO_TRY(dppo_call_output(call, "bc_loss", loss->bc_loss));
+    DPPO_TRY(dppo_call_output_f64(call, "clipfrac", loss->clipfrac));
+    DPPO_TRY(dppo_call_output_f64(call, "approx_kl", loss->approx_kl));
+    return dppo_call_output_f64(call, "ratio", loss->ratio);
+}
+
+const dppo_entry dppo_entries_models[] = {
+    {"CriticObs", call_critic_obs},
+    {"DiffusionMLP", call_diffusion_mlp},
+    {"GaussianModel.forward", call_gaussian_forward},
+    {"GaussianModel.loss", call_gaussian_loss},
+    {"Gaussian_MLP", call_gaussian_mlp},
+    {"MLP", call_mlp},
+    {"PPO_Gaussian.loss", call_ppo_gaussian_loss},
+    {"ResidualMLP", call_residual_mlp},
+    {"SinusoidalPosEmb", call_sinusoidal_pos_emb},
+    {"VPG_Gaussian.get_logprobs", call_vpg_gaussian_get_logprobs},
+    {NULL, NULL},
+};

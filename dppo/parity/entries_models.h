@@ -1,0 +1,19 @@
+/* What the entries of models and of diffusion policies share. */
+#ifndef DPPO_PARITY_ENTRIES_MODELS_H
+#define DPPO_PARITY_ENTRIES_MODELS_H
+
+#include "autograd/functions.h"
+#include "models/ppo.h"
+#include "nn/module.h"
+#include "parity/door.h"
+
+/* Builds the module of the case's init, which must be of the class in the function's name
+ * ("PPODiffusion.loss"), with the case's state. Freed with the call. Nothing is drawn when there is a state:
+ * the draws belong to the call. */
+dppo_status dppo_call_build(dppo_call *call, dppo_module **module);
+
+/* The results that both PPO losses have; eta or std, and a bc_loss that was not asked for, are the caller's.
+ */
+dppo_status dppo_call_output_ppo_loss(dppo_call *call, const dppo_ppo_loss *loss);
+
+#endif
