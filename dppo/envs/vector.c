@@ -1,0 +1,353 @@
+#include "envs/vector.h"
+
+#include "base/pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One environment inside its wrappers. */
+typedef struct slot {
+    dppo_env *env;
+    double *history; /* (To, Do) normalised, oldest first; the last `frames` rows are filled */
+    double *wide;    /* (Da) scratch */
+    float *narrow;   /* (Da) scratch */
+    int64_t frames;
+    int64_t elapsed; /* env steps of the episode, as the time limit counts them */
+    int64_t count;   /* and as MultiStep does: one more for each chunk that it cut short */
+} slot;
+
+struct dppo_vector_env {
+    dppo_vector_options options;
+    dppo_task *task;
+    dppo_scaling scaling;
+    int64_t obs_dim, action_dim;
+    bool started; /* reset or loaded */
+    slot *slots;  /* (N) */
+};
+
+static dppo_status make_slot(dppo_vector_env *vector, int64_t index) {
+    slot *s = &vector->slots[index];
+    DPPO_TRY(dppo_env_new(vector->task, vector->options.seed + (uint64_t)index, &s->env));
+    s->history = calloc((size_t)(vector->options.obs_steps * vector->obs_dim), sizeof *s->history);
+    s->wide = calloc((size_t)vector->action_dim, sizeof *s->wide);
+    s->narrow = calloc((size_t)vector->action_dim, sizeof *s->narrow);
+    if (s->history == NULL || s->wide == NULL || s->narrow == NULL)
+        return dppo_fail(DPPO_NO_MEMORY, "no memory for environment %lld", (long long)index);
+    return DPPO_OK;
+}
+
+static dppo_status check_options(const dppo_vector_options *options) {
+    const int64_t limit = 1 << 20; /* far beyond use, and products of two stay far from overflow */
+    if (options->count < 1 || options->count > limit)
+        return dppo_fail(DPPO_INVALID, "env.n_envs is %lld", (long long)options->count);
+    if (options->obs_steps < 1 || options->obs_steps > limit)
+        return dppo_fail(DPPO_INVALID, "n_obs_steps is %lld", (long long)options->obs_steps);
+    if (options->action_steps < 1 || options->action_steps > limit)
+        return dppo_fail(DPPO_INVALID, "n_action_steps is %lld", (long long)options->action_steps);
+    if (options->max_episode_steps < 0)
+        return dppo_fail(DPPO_INVALID, "max_episode_steps is %lld", (long long)options->max_episode_steps);
+    return DPPO_OK;
+}
+
+static dppo_status fill(dppo_vector_env *vector) {
+    vector->slots = calloc((size_t)vector->options.count, sizeof *vector->slots);
+    if (vector->slots == NULL) return dppo_fail(DPPO_NO_MEMORY, "no memory for environments");
+    for (int64_t i = 0; i < vector->options.count; i++)
+        DPPO_TRY(make_slot(vector, i));
+    return DPPO_OK;
+}
+
+dppo_status dppo_vector_env_make(const dppo_vector_options *options, dppo_task *task, dppo_scaling *scaling,
+                                 dppo_vector_env **vector) {
+    *vector = calloc(1, sizeof **vector);
+    if (*vector == NULL) {
+        dppo_scaling_free(scaling);
+        dppo_task_free(task);
+        return dppo_fail(DPPO_NO_MEMORY, "no memory for environments");
+    }
+    **vector = (dppo_vector_env){.options = *options,
+                                 .task = task,
+                                 .scaling = *scaling,
+                                 .obs_dim = dppo_task_obs_dim(task),
+                                 .action_dim = dppo_task_action_dim(task)};
+    *scaling = (dppo_scaling){0};
+    (*vector)->scaling.obs_dim = (*vector)->obs_dim;
+    (*vector)->scaling.action_dim = (*vector)->action_dim;
+    dppo_status status = check_options(options);
+    if (status == DPPO_OK) status = fill(*vector);
+    if (status == DPPO_OK) return DPPO_OK;
+    dppo_vector_env_free(*vector);
+    *vector = NULL;
+    return status;
+}
+
+void dppo_vector_env_free(dppo_vector_env *vector) {
+    if (vector == NULL) return;
+    for (int64_t i = 0; vector->slots != NULL && i < vector->options.count; i++) {
+        dppo_env_free(vector->slots[i].env);
+        free(vector->slots[i].history);
+        free(vector->slots[i].wide);
+        free(vector->slots[i].narrow);
+    }
+    free(vector->slots);
+    dppo_scaling_free(&vector->scaling);
+    dppo_task_free(vector->task);
+    free(vector);
+}
+
+int64_t dppo_vector_env_count(const dppo_vector_env *vector) {
+    return vector->options.count;
+}
+
+const dppo_task *dppo_vector_env_task(const dppo_vector_env *vector) {
+    return vector->task;
+}
+
+const dppo_vector_options *dppo_vector_env_options(const dppo_vector_env *vector) {
+    return &vector->options;
+}
+
+/* -- one environment
+ * ------------------------------------------------------------------------------------------ */
+
+/* The newest row of the history; whoever pushes fills it with a raw observation, then normalises it in place.
+ */
+static double *newest(const dppo_vector_env *vector, slot *s) {
+    return s->history + (vector->options.obs_steps - 1) * vector->obs_dim;
+}
+
+static void shift_history(const dppo_vector_env *vector, slot *s) {
+    int64_t kept = vector->options.obs_steps - 1;
+    memmove(s->history, s->history + vector->obs_dim, (size_t)(kept * vector->obs_dim) * sizeof *s->history);
+    if (s->frames < vector->options.obs_steps) s->frames++;
+}
+
+/* out (To, Do): frames that the episode does not have yet repeat its oldest. */
+static void stack(const dppo_vector_env *vector, const slot *s, float *out) {
+    int64_t steps = vector->options.obs_steps, width = vector->obs_dim;
+    for (int64_t t = 0; t < steps; t++) {
+        int64_t from = t < steps - s->frames ? steps - s->frames : t;
+        for (int64_t i = 0; i < width; i++)
+            out[t * width + i] = (float)s->history[from * width + i];
+    }
+}
+
+static dppo_status reset_slot(const dppo_vector_env *vector, slot *s) {
+    s->elapsed = s->count = 0;
+    s->frames = 1;
+    DPPO_TRY(dppo_env_reset(s->env, newest(vector, s)));
+    dppo_scale_observation(&vector->scaling, newest(vector, s), newest(vector, s));
+    return DPPO_OK;
+}
+
+/* One env step through D4RL's clip, the time limit and the min-max wrapper. */
+static void step_once(const dppo_vector_env *vector, slot *s, const float *action, double *reward,
+                      bool *terminated, bool *truncated) {
+    shift_history(vector, s);
+    double *observation = newest(vector, s);
+    bool done, wide = dppo_unscale_action(&vector->scaling, action, s->narrow, s->wide);
+    double step_reward = 0;
+    if (wide)
+        dppo_env_step(s->env, s->wide, observation, &step_reward, &done);
+    else
+        dppo_env_step_f32(s->env, s->narrow, observation, &step_reward, &done);
+    dppo_scale_observation(&vector->scaling, observation, observation);
+    *reward += step_reward;
+    s->elapsed++;
+    *terminated = done;
+    if (s->elapsed >= dppo_task_time_limit(vector->task)) {
+        /* The time limit reports "done", and that it truncated unless the task ended by itself just then. */
+        *truncated = !done;
+        *terminated = done || vector->options.timeout_is_terminal;
+    } else if (!done && vector->options.max_episode_steps > 0 &&
+               s->count >= vector->options.max_episode_steps)
+        *truncated = true;
+}
+
+/* A chunk: stops at the end of an episode and drops the remaining actions. */
+static dppo_status step_slot(const dppo_vector_env *vector, int64_t index, const float *actions,
+                             dppo_step_result *result) {
+    slot *s = &vector->slots[index];
+    int64_t width = vector->options.obs_steps * vector->obs_dim;
+    double reward = 0;
+    bool terminated = false, truncated = false;
+    for (int64_t t = 0; t < vector->options.action_steps; t++) {
+        s->count++; /* before asking whether the episode is over, as the original counts */
+        if (terminated || truncated) break;
+        step_once(vector, s, actions + t * vector->action_dim, &reward, &terminated, &truncated);
+    }
+    result->reward[index] = reward;
+    result->terminated[index] = terminated;
+    result->truncated[index] = truncated;
+    if (vector->options.reset_within_step && (terminated || truncated)) {
+        if (truncated && result->final_obs != NULL) stack(vector, s, result->final_obs + index * width);
+        DPPO_TRY(reset_slot(vector, s));
+    }
+    stack(vector, s, result->obs + index * width);
+    return DPPO_OK;
+}
+
+/* -- all of them
+ * ---------------------------------------------------------------------------------------------- */
+
+typedef struct job {
+    const dppo_vector_env *vector;
+    const float *actions; /* (N, Ta, Da); NULL: reset */
+    dppo_step_result *result;
+} job;
+
+/* Neither resetting nor stepping an environment that exists can fail: their statuses are always DPPO_OK. */
+static void run_job(void *context, int64_t begin, int64_t end) {
+    const job *j = context;
+    const dppo_vector_env *vector = j->vector;
+    for (int64_t i = begin; i < end; i++) {
+        if (j->actions != NULL) {
+            step_slot(vector, i, j->actions + i * vector->options.action_steps * vector->action_dim,
+                      j->result);
+        } else {
+            reset_slot(vector, &vector->slots[i]);
+            stack(vector, &vector->slots[i],
+                  j->result->obs + i * vector->options.obs_steps * vector->obs_dim);
+        }
+    }
+}
+
+dppo_status dppo_vector_env_reset(dppo_vector_env *vector, float *obs) {
+    dppo_step_result result = {.obs = obs};
+    dppo_parallel_for(vector->options.count, 1, run_job, &(job){.vector = vector, .result = &result});
+    vector->started = true;
+    return DPPO_OK;
+}
+
+dppo_status dppo_vector_env_step(dppo_vector_env *vector, const float *actions, dppo_step_result *result) {
+    if (!vector->started) return dppo_fail(DPPO_INVALID, "environments are stepped before their first reset");
+    dppo_parallel_for(vector->options.count, 1, run_job,
+                      &(job){.vector = vector, .actions = actions, .result = result});
+    return DPPO_OK;
+}
+
+/* -- saved and loaded
+ * ------------------------------------------------------------------------------------------- */
+
+/* A float64 quantity of every environment, one row each; saved under its name as (N, width). */
+typedef struct column {
+    const char *name;
+    int64_t width;
+    double *(*row)(const dppo_vector_env *vector, int64_t index);
+} column;
+
+static double *row_time(const dppo_vector_env *vector, int64_t index) {
+    return dppo_env_raw_state(vector->slots[index].env).time;
+}
+static double *row_qpos(const dppo_vector_env *vector, int64_t index) {
+    return dppo_env_raw_state(vector->slots[index].env).qpos;
+}
+static double *row_qvel(const dppo_vector_env *vector, int64_t index) {
+    return dppo_env_raw_state(vector->slots[index].env).qvel;
+}
+static double *row_warmstart(const dppo_vector_env *vector, int64_t index) {
+    return dppo_env_raw_state(vector->slots[index].env).qacc_warmstart;
+}
+static double *row_history(const dppo_vector_env *vector, int64_t index) {
+    return vector->slots[index].history;
+}
+
+enum { COLUMNS = 5, COUNTERS = 3 };
+
+static void list_columns(const dppo_vector_env *vector, column *columns) {
+    int64_t nq = dppo_task_nq(vector->task), nv = dppo_task_nv(vector->task);
+    columns[0] = (column){"time", 1, row_time};
+    columns[1] = (column){"qpos", nq, row_qpos};
+    columns[2] = (column){"qvel", nv, row_qvel};
+    columns[3] = (column){"qacc_warmstart", nv, row_warmstart};
+    columns[4] = (column){"history", vector->options.obs_steps * vector->obs_dim, row_history};
+}
+
+static void join(char *buffer, size_t size, const char *prefix, const char *name) {
+    snprintf(buffer, size, "%s/%s", prefix, name);
+}
+
+static dppo_status add(dppo_named *into, const char *prefix, const char *name, dppo_dtype dtype, int64_t rows,
+                       int64_t width, dppo_tensor **tensor) {
+    char path[256];
+    join(path, sizeof path, prefix, name);
+    *tensor = dppo_named_add(into, path, dtype, 2, (int64_t[]){rows, width});
+    if (*tensor == NULL) return dppo_fail(DPPO_NO_MEMORY, "%s cannot be added to the state", path);
+    return DPPO_OK;
+}
+
+dppo_status dppo_vector_env_save(const dppo_vector_env *vector, const char *prefix, dppo_named *into) {
+    int64_t rows = vector->options.count;
+    column columns[COLUMNS];
+    list_columns(vector, columns);
+    dppo_tensor *tensor = NULL;
+    for (int c = 0; c < COLUMNS; c++) {
+        DPPO_TRY(add(into, prefix, columns[c].name, DPPO_F64, rows, columns[c].width, &tensor));
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(dppo_f64(tensor) + i * columns[c].width, columns[c].row(vector, i),
+                   (size_t)columns[c].width * sizeof(double));
+    }
+    DPPO_TRY(add(into, prefix, "counters", DPPO_I64, rows, COUNTERS, &tensor));
+    for (int64_t i = 0; i < rows; i++) {
+        const slot *s = &vector->slots[i];
+        memcpy(dppo_i64(tensor) + i * COUNTERS, (int64_t[COUNTERS]){s->frames, s->elapsed, s->count},
+               COUNTERS * sizeof(int64_t));
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/generator/%lld", prefix, (long long)i);
+        DPPO_TRY(dppo_generator_save(dppo_env_generator(vector->slots[i].env), path, into));
+    }
+    return DPPO_OK;
+}
+
+static dppo_status require(const dppo_named *from, const char *prefix, const char *name, dppo_dtype dtype,
+                           int64_t rows, int64_t width, dppo_tensor **tensor) {
+    char path[256], shape[64];
+    join(path, sizeof path, prefix, name);
+    DPPO_TRY(dppo_named_require(from, path, dtype, tensor));
+    const dppo_tensor *t = *tensor;
+    if (t->ndim != 2 || t->shape[0] != rows || t->shape[1] != width)
+        return dppo_fail(DPPO_INVALID, "%s has shape %s, these environments need (%lld, %lld)", path,
+                         dppo_shape_text(t->ndim, t->shape, shape, sizeof shape), (long long)rows,
+                         (long long)width);
+    return DPPO_OK;
+}
+
+static dppo_status load_slot(dppo_vector_env *vector, int64_t index, const char *prefix,
+                             const dppo_named *from, const column *columns, dppo_tensor *const *tensors,
+                             const int64_t *counters) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/generator/%lld", prefix, (long long)index);
+    DPPO_TRY(dppo_generator_load(dppo_env_generator(vector->slots[index].env), path, from));
+    for (int c = 0; c < COLUMNS; c++)
+        memcpy(columns[c].row(vector, index), dppo_f64(tensors[c]) + index * columns[c].width,
+               (size_t)columns[c].width * sizeof(double));
+    vector->slots[index].frames = counters[0];
+    vector->slots[index].elapsed = counters[1];
+    vector->slots[index].count = counters[2];
+    return DPPO_OK;
+}
+
+/* After a failure the environments want a reset or another load. */
+dppo_status dppo_vector_env_load(dppo_vector_env *vector, const char *prefix, const dppo_named *from) {
+    int64_t rows = vector->options.count;
+    column columns[COLUMNS];
+    list_columns(vector, columns);
+    dppo_tensor *tensors[COLUMNS], *counters = NULL;
+    for (int c = 0; c < COLUMNS; c++)
+        DPPO_TRY(require(from, prefix, columns[c].name, DPPO_F64, rows, columns[c].width, &tensors[c]));
+    DPPO_TRY(require(from, prefix, "counters", DPPO_I64, rows, COUNTERS, &counters));
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t frames = dppo_i64(counters)[i * COUNTERS];
+        if (frames < 1 || frames > vector->options.obs_steps)
+            return dppo_fail(DPPO_INVALID, "%s/counters: environment %lld has %lld frames", prefix,
+                             (long long)i, (long long)frames);
+    }
+    vector->started = false;
+    for (int64_t i = 0; i < rows; i++)
+        DPPO_TRY(load_slot(vector, i, prefix, from, columns, tensors, dppo_i64(counters) + i * COUNTERS));
+    vector->started = true;
+    return DPPO_OK;
+}
