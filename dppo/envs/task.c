@@ -74,7 +74,7 @@ static bool names_task(const char *name, const char *wanted) {
 
 /* MuJoCo's default appends warnings to a file in the working directory. */
 static void warn(const char *message) {
-    dppo_log("simulator: %s", message);
+    dppo_log_line("simulator: %s", message);
 }
 
 static dppo_status compile(const char *name, const char *xml, mjModel **model) {

@@ -265,7 +265,11 @@ static void list_columns(const dppo_vector_env *vector, column *columns) {
 }
 
 static void join(char *buffer, size_t size, const char *prefix, const char *name) {
-    snprintf(buffer, size, "%s/%s", prefix, name);
+    snprintf(buffer, size, "%s%s", prefix, name);
+}
+
+static void generator_path(char *buffer, size_t size, const char *prefix, int64_t index) {
+    snprintf(buffer, size, "%s%lld/generator/", prefix, (long long)index);
 }
 
 static dppo_status add(dppo_named *into, const char *prefix, const char *name, dppo_dtype dtype, int64_t rows,
@@ -296,7 +300,7 @@ dppo_status dppo_vector_env_save(const dppo_vector_env *vector, const char *pref
     }
     for (int64_t i = 0; i < rows; i++) {
         char path[256];
-        snprintf(path, sizeof path, "%s/generator/%lld", prefix, (long long)i);
+        generator_path(path, sizeof path, prefix, i);
         DPPO_TRY(dppo_generator_save(dppo_env_generator(vector->slots[i].env), path, into));
     }
     return DPPO_OK;
@@ -319,7 +323,7 @@ static dppo_status load_slot(dppo_vector_env *vector, int64_t index, const char 
                              const dppo_named *from, const column *columns, dppo_tensor *const *tensors,
                              const int64_t *counters) {
     char path[256];
-    snprintf(path, sizeof path, "%s/generator/%lld", prefix, (long long)index);
+    generator_path(path, sizeof path, prefix, index);
     DPPO_TRY(dppo_generator_load(dppo_env_generator(vector->slots[index].env), path, from));
     for (int c = 0; c < COLUMNS; c++)
         memcpy(columns[c].row(vector, index), dppo_f64(tensors[c]) + index * columns[c].width,
@@ -342,7 +346,7 @@ dppo_status dppo_vector_env_load(dppo_vector_env *vector, const char *prefix, co
     for (int64_t i = 0; i < rows; i++) {
         int64_t frames = dppo_i64(counters)[i * COUNTERS];
         if (frames < 1 || frames > vector->options.obs_steps)
-            return dppo_fail(DPPO_INVALID, "%s/counters: environment %lld has %lld frames", prefix,
+            return dppo_fail(DPPO_INVALID, "%scounters: environment %lld has %lld frames", prefix,
                              (long long)i, (long long)frames);
     }
     vector->started = false;
