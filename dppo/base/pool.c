@@ -42,9 +42,9 @@ static void take_chunks(void) {
 
 static void *worker(void *unused) {
     (void)unused;
-    uint64_t seen = 0;
+    uint64_t seen =
+        0; /* not the generation found on starting: a job that counts on this thread may be there already */
     pthread_mutex_lock(&pool.lock);
-    seen = pool.generation;
     for (;;) {
         while (!pool.stop && pool.generation == seen)
             pthread_cond_wait(&pool.wake, &pool.lock);
@@ -68,6 +68,7 @@ static void stop_workers(void) {
         pthread_join(pool.threads[i], NULL);
     pool.running = 0;
     pool.stop = false;
+    pool.generation = 0;
 }
 
 extern void openblas_set_num_threads(int count);
