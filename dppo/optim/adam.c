@@ -80,17 +80,44 @@ typedef struct coefficients {
     float root_scale, mean_scale;
 } coefficients;
 
-__attribute__((always_inline)) static inline void update(const coefficients *c, int64_t n, float *restrict p,
-                                                         const float *restrict gradient, float *restrict m,
-                                                         float *restrict v) {
-    for (int64_t i = 0; i < n; i++) {
-        float x = p[i] * c->decay; /* param.mul_(1 - lr * weight_decay) */
-        float g = c->l2 != 0 ? fmaf(x, c->l2, gradient[i]) : gradient[i]; /* grad.add(param, weight_decay) */
-        m[i] = fmaf(g, c->one_minus_beta1, m[i] * c->beta1); /* exp_avg.mul_(beta1).add_(grad, 1 - beta1) */
-        float square = c->one_minus_beta2 * g; /* exp_avg_sq.mul_(beta2).addcmul_(grad, grad, 1 - beta2) */
-        v[i] = fmaf(square, g, v[i] * c->beta2);
-        float denominator = sqrtf(v[i]) / c->root_scale + c->eps; /* (exp_avg_sq.sqrt() / ..).add_(eps) */
-        p[i] = x + c->mean_scale * m[i] / denominator; /* param.addcdiv_(exp_avg, denom, -step_size) */
+enum { BLOCK = 64 };
+
+#define INLINE __attribute__((always_inline)) static inline
+
+/* A block's values, in arrays of a fixed size that cannot overlap: what the compiler vectorises. */
+typedef struct block {
+    float p[BLOCK], g[BLOCK], m[BLOCK], v[BLOCK];
+} block;
+
+INLINE void update_block(const coefficients *c, block *b) {
+    const coefficients k = *c;
+    for (int i = 0; i < BLOCK; i++) {
+        float x = b->p[i] * k.decay;           /* param.mul_(1 - lr * weight_decay) */
+        float added = fmaf(x, k.l2, b->g[i]);  /* grad.add(param, weight_decay) */
+        float g = k.l2 != 0 ? added : b->g[i]; /*     (without one, -0 stays -0) */
+        float m =
+            fmaf(g, k.one_minus_beta1, b->m[i] * k.beta1); /* exp_avg.mul_(beta1).add_(grad, 1 - beta1) */
+        float scaled = k.one_minus_beta2 * g;              /* exp_avg_sq.mul_(beta2) */
+        float v = fmaf(scaled, g, b->v[i] * k.beta2);      /*     .addcmul_(grad, grad, 1 - beta2) */
+        float denom = sqrtf(v) / k.root_scale + k.eps;     /* (exp_avg_sq.sqrt() / ..).add_(eps) */
+        b->p[i] = x + k.mean_scale * m / denom;            /* param.addcdiv_(exp_avg, denom, -step_size) */
+        b->m[i] = m;
+        b->v[i] = v;
+    }
+}
+
+INLINE void update(const coefficients *c, int64_t n, float *p, const float *gradient, float *m, float *v) {
+    block b = {0};
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        size_t bytes = (size_t)(n - i < BLOCK ? n - i : BLOCK) * sizeof(float);
+        memcpy(b.p, p + i, bytes);
+        memcpy(b.g, gradient + i, bytes);
+        memcpy(b.m, m + i, bytes);
+        memcpy(b.v, v + i, bytes);
+        update_block(c, &b);
+        memcpy(p + i, b.p, bytes);
+        memcpy(m + i, b.m, bytes);
+        memcpy(v + i, b.v, bytes);
     }
 }
 
