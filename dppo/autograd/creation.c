@@ -154,7 +154,8 @@ dppo_tensor *dppo_multinomial(dppo_cx *cx, dppo_tensor *input, int64_t num_sampl
                                  (long long)num_samples);
     int64_t shape[2] = {input->shape[0], num_samples};
     if (input->ndim == 1) shape[0] = num_samples;
-    dppo_tensor *packed = dppo_contiguous(cx, input), *out = to_draw(cx, DPPO_I64, input->ndim, shape);
-    if (!packed || !out) return NULL;
-    return drawn(cx, out, dppo_draw_multinomial(dppo_context_generator(cx), packed, replacement, out));
+    dppo_tensor *out = to_draw(cx, DPPO_I64, input->ndim, shape);
+    if (!out) return NULL;
+    /* As it lies in memory: the order of the draws follows it. */
+    return drawn(cx, out, dppo_draw_multinomial(dppo_context_generator(cx), input, replacement, out));
 }

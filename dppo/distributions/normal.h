@@ -10,4 +10,14 @@ dppo_tensor *dppo_normal_log_prob(dppo_cx *cx, dppo_tensor *loc, dppo_tensor *sc
 /* 1/2 + 1/2 log(2 pi) + log scale, in the shape of loc and scale together. */
 dppo_tensor *dppo_normal_entropy(dppo_cx *cx, dppo_tensor *loc, dppo_tensor *scale);
 
+/* (1 + erf((value - loc) / (scale sqrt 2))) / 2 */
+dppo_tensor *dppo_normal_cdf(dppo_cx *cx, dppo_tensor *loc, dppo_tensor *scale, dppo_tensor *value);
+
+/* Draws of shape sample_shape + the common shape of loc and scale. sample: without a gradient, as
+ * torch.normal(); rsample: loc + eps * scale, differentiable (gradients of loc and scale). */
+dppo_tensor *dppo_normal_sample(dppo_cx *cx, dppo_tensor *loc, dppo_tensor *scale, int sample_ndim,
+                                const int64_t *sample_shape);
+dppo_tensor *dppo_normal_rsample(dppo_cx *cx, dppo_tensor *loc, dppo_tensor *scale, int sample_ndim,
+                                 const int64_t *sample_shape);
+
 #endif
