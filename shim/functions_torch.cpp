@@ -72,9 +72,13 @@ static void linspace(Call &call) {
 // The type of the value decides, as in Python.
 static void full(Call &call) {
     const Config args = call.args();
-    const bool whole = args.is_integer("fill_value");
-    call.output("result", torch::full(sizes(args), args.number("fill_value"),
-                                      dtype_or(call, whole ? torch::kInt64 : call.dtype())));
+    const dppo_config_type type = dppo_config_type_of(args.at("fill_value").node());
+    const bool truth = type == DPPO_CONFIG_BOOL;
+    const torch::Dtype natural = truth                     ? torch::kBool
+                                 : type == DPPO_CONFIG_INT ? torch::kInt64
+                                                           : call.dtype();
+    const double value = truth ? args.flag("fill_value", false) : args.number("fill_value");
+    call.output("result", torch::full(sizes(args), value, dtype_or(call, natural)));
 }
 
 static void zeros(Call &call) {
@@ -206,12 +210,13 @@ static void triu(Call &call) {
 }
 
 static void where(Call &call) {
-    call.output("result", torch::where(call.input("condition"), operand(call, call.has("x") ? "x" : "input"),
+    call.output("result", torch::where(call.input("condition").to(torch::kBool),
+                                       operand(call, call.has("x") ? "x" : "input"),
                                        operand(call, call.has("y") ? "y" : "other")));
 }
 
 static void masked_fill(Call &call) {
-    const Tensor input = call.input("input"), mask = call.input("mask");
+    const Tensor input = call.input("input"), mask = call.input("mask").to(torch::kBool);
     call.output("result", call.has("value") ? input.masked_fill(mask, call.input("value"))
                                             : input.masked_fill(mask, call.args().number("value")));
 }
