@@ -64,8 +64,8 @@ dppo_tensor *dppo_ddim_mean(dppo_cx *cx, const dppo_diffusion *model, dppo_tenso
     dppo_tensor *alpha_prev = at(cx, model->schedule.ddim_alphas_prev, index);
     dppo_tensor *rest = dppo_sub(cx, dppo_rsub_scalar(cx, alpha_prev, 1), dppo_pow_scalar(cx, sigma, 2));
     dppo_tensor *dir_xt_coef = dppo_sqrt(cx, dppo_clamp(cx, rest, 0, INFINITY));
-    dppo_tensor *mu = dppo_add(cx, dppo_mul(cx, dppo_pow_scalar(cx, alpha_prev, 0.5), x0),
-                               dppo_mul(cx, dir_xt_coef, noise));
+    dppo_tensor *from_x0 = dppo_mul(cx, dppo_pow_scalar(cx, alpha_prev, 0.5), x0);
+    dppo_tensor *mu = dppo_add(cx, from_x0, dppo_mul(cx, dir_xt_coef, noise));
     *logvar = dppo_log(cx, dppo_pow_scalar(cx, sigma, 2));
     return mu;
 }

@@ -38,9 +38,9 @@ static dppo_tensor *predicted_noise(dppo_cx *cx, const dppo_diffusion *model, dp
     if (count == t->shape[0]) return dppo_diffusion_mlp_forward(cx, actor, x, t, state);
     dppo_tensor *noise = dppo_diffusion_mlp_forward(cx, model->actor, x, t, state);
     if (count == 0) return noise;
-    dppo_tensor *noise_ft =
-        dppo_diffusion_mlp_forward(cx, actor, dppo_index_select(cx, x, 0, rows),
-                                   dppo_index_select(cx, t, 0, rows), dppo_index_select(cx, state, 0, rows));
+    dppo_tensor *x_ft = dppo_index_select(cx, x, 0, rows), *t_ft = dppo_index_select(cx, t, 0, rows);
+    dppo_tensor *state_ft = dppo_index_select(cx, state, 0, rows);
+    dppo_tensor *noise_ft = dppo_diffusion_mlp_forward(cx, actor, x_ft, t_ft, state_ft);
     return dppo_index_put_rows(cx, noise, rows, noise_ft);
 }
 
@@ -195,9 +195,12 @@ dppo_tensor *dppo_vpg_diffusion_get_logprobs(dppo_cx *cx, dppo_module *module, d
                                  (long long)model->ft_denoising_steps + 1);
     int64_t batch = chains->shape[0];
     dppo_tensor *index, *t = fine_tuned_times(cx, model, &index);
-    return transition_log_prob(cx, module, repeat_rows(cx, state, model->ft_denoising_steps),
-                               transitions(cx, model, chains, 0), transitions(cx, model, chains, 1),
-                               tile(cx, t, batch), tile(cx, index, batch), use_base_policy, eta);
+    /* One statement each: nodes must reach the tape in the same order whatever the compiler. */
+    state = repeat_rows(cx, state, model->ft_denoising_steps);
+    t = tile(cx, t, batch);
+    index = tile(cx, index, batch);
+    dppo_tensor *prev = transitions(cx, model, chains, 0), *next = transitions(cx, model, chains, 1);
+    return transition_log_prob(cx, module, state, prev, next, t, index, use_base_policy, eta);
 }
 
 dppo_tensor *dppo_vpg_diffusion_get_logprobs_subsample(dppo_cx *cx, dppo_module *module, dppo_tensor *state,

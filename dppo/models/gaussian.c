@@ -119,7 +119,8 @@ dppo_tensor *dppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *t
     dppo_tensor *loss =
         dppo_neg(cx, dppo_normal_log_prob(cx, mean, scale, dppo_flatten_rows(cx, true_action)));
     *entropy = dppo_mean(cx, dppo_normal_entropy(cx, mean, scale), 0, NULL, false);
-    return dppo_sub(cx, dppo_mean(cx, loss, 0, NULL, false), dppo_mul_scalar(cx, *entropy, ent_coef));
+    loss = dppo_mean(cx, loss, 0, NULL, false);
+    return dppo_sub(cx, loss, dppo_mul_scalar(cx, *entropy, ent_coef));
 }
 
 dppo_module *dppo_gaussian_actor_ft(dppo_module *module) {
