@@ -456,7 +456,12 @@ static Tensor discount_table(double gamma, int64_t steps) {
 }
 
 Tensor PPODiffusion::scaled_advantages(Tensor advantages, const Tensor &denoising_inds) const {
-    if (norm_adv_) advantages = (advantages - advantages.mean()) / (advantages.std(true) + 1e-8);
+    if (norm_adv_) {
+        /* Two statements: C++ may evaluate the divisor first, Python does not, and gradients add up in that
+         * order. */
+        const Tensor centred = advantages - advantages.mean();
+        advantages = centred / (advantages.std(true) + 1e-8);
+    }
     const Tensor low = torch::quantile(advantages, lower_quantile_);
     const Tensor high = torch::quantile(advantages, upper_quantile_);
     advantages = torch::clamp(advantages, low, high);

@@ -133,7 +133,12 @@ PpoLoss PPO_Gaussian::loss(const GaussianBatch &b, bool use_bc_loss, Draws &draw
         result.clipfrac = clipped.to(torch::get_default_dtype()).mean().item<double>();
     }
     Tensor advantages = b.advantages;
-    if (norm_adv_) advantages = (advantages - advantages.mean()) / (advantages.std(true) + 1e-8);
+    if (norm_adv_) {
+        /* Two statements: C++ may evaluate the divisor first, Python does not, and gradients add up in that
+         * order. */
+        const Tensor centred = advantages - advantages.mean();
+        advantages = centred / (advantages.std(true) + 1e-8);
+    }
     const Tensor loss1 = -advantages * ratio;
     const Tensor loss2 = -advantages * torch::clamp(ratio, 1 - clip_ploss_coef_, 1 + clip_ploss_coef_);
     result.pg_loss = torch::max(loss1, loss2).mean();
