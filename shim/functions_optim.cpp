@@ -1,6 +1,6 @@
 // What training stands on beside the model: optimizers, the learning rate schedule, initialisers, random
 // sampling, and the two statistics of a rollout that the original computes with numpy, in float64.
-#include "call.h"
+#include "training.h"
 
 #include <cmath>
 
@@ -34,53 +34,15 @@ template <typename Optimizer, typename Options> static void optimizer(Call &call
 
 // -- CosineAnnealingWarmupRestarts ----------------------------------------------------------------
 
-namespace {
-
-// Linear warm-up from min_lr to the cycle's maximum, then half a cosine back; every cycle is cycle_mult times
-// as long (without its warm-up) and its maximum gamma times as high.
-class WarmRestarts {
-  public:
-    explicit WarmRestarts(const Config &settings)
-        : cycle_steps_(settings.integer("first_cycle_steps")), warmup_(settings.integer("warmup_steps", 0)),
-          cycle_mult_(settings.number("cycle_mult", 1)), base_max_(settings.number("max_lr", 0.1)),
-          min_(settings.number("min_lr", 0.001)), gamma_(settings.number("gamma", 1)) {
-        if (warmup_ >= cycle_steps_) invalid("warmup_steps: not below first_cycle_steps");
-    }
-
-    double step() {
-        position_++;
-        if (position_ >= cycle_steps_) {
-            cycle_++;
-            position_ -= cycle_steps_;
-            cycle_steps_ =
-                static_cast<int64_t>(static_cast<double>(cycle_steps_ - warmup_) * cycle_mult_) + warmup_;
-        }
-        return rate();
-    }
-
-  private:
-    double rate() const {
-        const double range = base_max_ * std::pow(gamma_, static_cast<double>(cycle_)) - min_;
-        const double position = static_cast<double>(position_), warmup = static_cast<double>(warmup_);
-        if (position_ < warmup_) return range * position / warmup + min_;
-        const double angle = M_PI * (position - warmup) / static_cast<double>(cycle_steps_ - warmup_);
-        return min_ + range * (1 + std::cos(angle)) / 2;
-    }
-
-    int64_t cycle_steps_, warmup_, cycle_ = 0, position_ = 0;
-    double cycle_mult_, base_max_, min_, gamma_;
-};
-
-} // namespace
-
 // The rate in force before each of n steps; the first is min_lr.
 static void warm_restarts(Call &call) {
     const Config settings = call.settings();
-    WarmRestarts schedule(settings);
-    std::vector<double> rates{settings.number("min_lr", 0.001)};
-    const size_t count = static_cast<size_t>(call.args().integer("n"));
-    while (rates.size() < count)
-        rates.push_back(schedule.step());
+    LrSchedule schedule(settings.integer("first_cycle_steps"), settings.number("cycle_mult", 1),
+                        settings.number("max_lr", 0.1), settings.number("min_lr", 0.001),
+                        settings.integer("warmup_steps", 0), settings.number("gamma", 1));
+    std::vector<double> rates;
+    for (int64_t i = 0; i < call.args().integer("n"); i++, schedule.step())
+        rates.push_back(schedule.lr());
     call.output("result", torch::tensor(rates, torch::kFloat64));
 }
 
@@ -147,94 +109,49 @@ static void multinomial(Call &call) {
 
 // -- statistics of a rollout ----------------------------------------------------------------------
 
-// Generalised advantage estimation over reward, value, terminated (T, N) and next_value (N), the value after
-// the last step: A_t = delta_t + gamma lambda (1 - terminated_t) A_{t+1}, delta_t = c r_t + gamma V_{t+1} (1
-// - terminated_t) - V_t.
-static void gae(Call &call) {
+static std::vector<double> numbers(const Tensor &tensor) {
+    const Tensor values = tensor.detach().to(torch::kFloat64).contiguous();
+    return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
+}
+
+// reward, value, terminated (T, N) and next_value (N), the value after the last step.
+static void gae_entry(Call &call) {
     const Config args = call.args();
-    const double gamma = args.number("gamma"), lambda = args.number("gae_lambda");
-    const Tensor reward = call.input("reward") * args.number("reward_scale_const", 1);
-    const Tensor value = call.input("value"), alive = 1 - call.input("terminated");
-    Tensor next_value = call.input("next_value"), advantage = torch::zeros_like(next_value);
-    std::vector<Tensor> advantages(static_cast<size_t>(reward.size(0)));
-    for (int64_t t = reward.size(0) - 1; t >= 0; t--) {
-        const Tensor delta = reward[t] + gamma * next_value * alive[t] - value[t];
-        advantage = delta + gamma * lambda * alive[t] * advantage;
-        advantages[static_cast<size_t>(t)] = advantage;
-        next_value = value[t];
-    }
-    const Tensor all = torch::stack(advantages);
+    const Tensor value = call.input("value");
+    const double gamma = args.number("gamma");
+    const auto reward = numbers(call.input("reward")), terminated = numbers(call.input("terminated")),
+               values = numbers(value), next_value = numbers(call.input("next_value") * gamma);
+    const auto advantages = gae({value.size(0), value.size(1), gamma, args.number("gae_lambda"),
+                                 args.number("reward_scale_const", 1), reward.data(), terminated.data(),
+                                 values.data(), next_value.data()});
+    const Tensor all = torch::tensor(advantages, torch::kFloat64).view(value.sizes());
     call.output("advantages", all);
     call.output("returns", all + value);
 }
 
-namespace {
-
-// Rewards divided by the running standard deviation of their discounted sum, as statistics over all
-// environments or over each one. Everything float64.
-class RewardScaler {
-  public:
-    explicit RewardScaler(const Config &settings)
-        : per_env_(settings.flag("per_env", false)), gamma_(settings.number("gamma", 0.99)),
-          clip_(settings.number("cliprew", 10)), epsilon_(settings.number("epsilon", 1e-8)),
-          sum_(torch::zeros({settings.integer("num_envs")}, torch::kFloat64)) {
-        const Shape shape = per_env_ ? sum_.sizes().vec() : Shape{};
-        mean_ = torch::zeros(shape, torch::kFloat64);
-        variance_ = torch::ones(shape, torch::kFloat64);
-    }
-
-    // reward, first (N, T): first starts an episode, where the sum starts anew.
-    Tensor scale(const Tensor &reward, const Tensor &first) {
-        std::vector<Tensor> sums;
-        for (int64_t t = 0; t < reward.size(1); t++) {
-            sum_ = reward.select(1, t) + (1 - first.select(1, t)) * gamma_ * sum_;
-            sums.push_back(sum_);
-        }
-        const Tensor all = torch::stack(sums, 1);
-        add(per_env_ ? all : all.reshape({-1}));
-        return torch::clamp(reward / torch::sqrt(variance_ + epsilon_), -clip_, clip_);
-    }
-
-    Tensor mean_, variance_;
-    double count_ = 1e-4;
-
-  private:
-    // Chan's merge of the moments of `batch` over its first dim.
-    void add(const Tensor &batch) {
-        const Tensor batch_mean = batch.mean(0), batch_variance = (batch - batch_mean).square().mean(0);
-        const double added = static_cast<double>(batch.size(0)), total = count_ + added;
-        const Tensor delta = batch_mean - mean_;
-        mean_ = mean_ + delta * added / total;
-        const Tensor spread =
-            variance_ * count_ + batch_variance * added + delta.square() * count_ * added / total;
-        variance_ = spread / (total - 1);
-        count_ = total;
-    }
-
-    bool per_env_;
-    double gamma_, clip_, epsilon_;
-    Tensor sum_;
-};
-
-} // namespace
-
 // reward, first (calls, N, T): consecutive calls of one scaler, and its statistics after them.
 static void reward_scaler(Call &call) {
-    RewardScaler scaler(call.settings());
+    const Config settings = call.settings();
+    // With per_env the original adds statistics of T numbers to ones of N and cannot run.
+    if (settings.flag("per_env", false)) invalid("per_env: only false can run");
+    RewardScaler scaler(settings.integer("num_envs"), settings.number("gamma", 0.99),
+                        settings.number("cliprew", 10), settings.number("epsilon", 1e-8));
     const Tensor reward = call.input("reward"), first = call.input("first");
     std::vector<Tensor> scaled;
-    for (int64_t i = 0; i < reward.size(0); i++)
-        scaled.push_back(scaler.scale(reward[i], first[i]));
+    for (int64_t i = 0; i < reward.size(0); i++) {
+        const auto rewards = scaler.scale(numbers(reward[i]), numbers(first[i]));
+        scaled.push_back(torch::tensor(rewards, torch::kFloat64).view(reward[i].sizes()));
+    }
     call.output("scaled", torch::stack(scaled));
-    call.output("mean", scaler.mean_);
-    call.output("var", scaler.variance_);
-    call.output("count", scaler.count_);
+    call.output("mean", scaler.mean);
+    call.output("var", scaler.var);
+    call.output("count", scaler.count);
 }
 
 const Entry entries_optim[] = {
     {"CosineAnnealingWarmupRestarts", warm_restarts},
     {"RunningRewardScaler", reward_scaler},
-    {"gae", gae},
+    {"gae", gae_entry},
     {"torch.multinomial", multinomial},
     {"torch.nn.init.normal_", init_normal},
     {"torch.nn.init.ones_", init_ones},
