@@ -11,6 +11,7 @@ typedef struct slot {
     dppo_env *env;
     double *history; /* (To, Do) normalised, oldest first; the last `frames` rows are filled */
     double *wide;    /* (Da) scratch */
+    double *before;  /* (nq + nv + Do) scratch of a recording */
     float *narrow;   /* (Da) scratch */
     int64_t frames;
     int64_t elapsed; /* env steps of the episode, as the time limit counts them */
@@ -22,8 +23,10 @@ struct dppo_vector_env {
     dppo_task *task;
     dppo_scaling scaling;
     int64_t obs_dim, action_dim;
-    bool started; /* reset or loaded */
-    slot *slots;  /* (N) */
+    bool started;                                                                    /* reset or loaded */
+    slot *slots;                                                                     /* (N) */
+    void (*record)(void *context, int64_t index, const dppo_transition *transition); /* or NULL */
+    void *record_context;
 };
 
 static dppo_status make_slot(dppo_vector_env *vector, int64_t index) {
@@ -31,8 +34,10 @@ static dppo_status make_slot(dppo_vector_env *vector, int64_t index) {
     DPPO_TRY(dppo_env_new(vector->task, vector->options.seed + (uint64_t)index, &s->env));
     s->history = calloc((size_t)(vector->options.obs_steps * vector->obs_dim), sizeof *s->history);
     s->wide = calloc((size_t)vector->action_dim, sizeof *s->wide);
+    s->before = calloc((size_t)(dppo_task_nq(vector->task) + dppo_task_nv(vector->task) + vector->obs_dim),
+                       sizeof *s->before);
     s->narrow = calloc((size_t)vector->action_dim, sizeof *s->narrow);
-    if (s->history == NULL || s->wide == NULL || s->narrow == NULL)
+    if (s->history == NULL || s->wide == NULL || s->narrow == NULL || s->before == NULL)
         return dppo_fail(DPPO_NO_MEMORY, "no memory for environment %lld", (long long)index);
     return DPPO_OK;
 }
@@ -89,6 +94,7 @@ void dppo_vector_env_free(dppo_vector_env *vector) {
         free(vector->slots[i].history);
         free(vector->slots[i].wide);
         free(vector->slots[i].narrow);
+        free(vector->slots[i].before);
     }
     free(vector->slots);
     dppo_scaling_free(&vector->scaling);
@@ -98,6 +104,13 @@ void dppo_vector_env_free(dppo_vector_env *vector) {
 
 int64_t dppo_vector_env_count(const dppo_vector_env *vector) {
     return vector->options.count;
+}
+
+void dppo_vector_env_record(dppo_vector_env *vector,
+                            void (*record)(void *context, int64_t index, const dppo_transition *transition),
+                            void *context) {
+    vector->record = record;
+    vector->record_context = context;
 }
 
 const dppo_task *dppo_vector_env_task(const dppo_vector_env *vector) {
@@ -141,20 +154,9 @@ static dppo_status reset_slot(const dppo_vector_env *vector, slot *s) {
     return DPPO_OK;
 }
 
-/* One env step through D4RL's clip, the time limit and the min-max wrapper. */
-static void step_once(const dppo_vector_env *vector, slot *s, const float *action, double *reward,
-                      bool *terminated, bool *truncated) {
-    shift_history(vector, s);
-    double *observation = newest(vector, s);
-    bool done, wide = dppo_unscale_action(&vector->scaling, action, s->narrow, s->wide);
-    double step_reward = 0;
-    if (wide)
-        dppo_env_step(s->env, s->wide, observation, &step_reward, &done);
-    else
-        dppo_env_step_f32(s->env, s->narrow, observation, &step_reward, &done);
-    dppo_scale_observation(&vector->scaling, observation, observation);
-    *reward += step_reward;
-    s->elapsed++;
+/* How the step that has just been made ends the episode, if it does. */
+static void judge_end(const dppo_vector_env *vector, const slot *s, bool done, bool *terminated,
+                      bool *truncated) {
     *terminated = done;
     if (s->elapsed >= dppo_task_time_limit(vector->task)) {
         /* The time limit reports "done", and that it truncated unless the task ended by itself just then. */
@@ -163,6 +165,50 @@ static void step_once(const dppo_vector_env *vector, slot *s, const float *actio
     } else if (!done && vector->options.max_episode_steps > 0 &&
                s->count >= vector->options.max_episode_steps)
         *truncated = true;
+}
+
+/* One env step through D4RL's clip: the raw observation and the task's own end. */
+static double step_task(const dppo_vector_env *vector, slot *s, const float *action, double *observation,
+                        bool *done) {
+    double reward = 0;
+    if (dppo_unscale_action(&vector->scaling, action, s->narrow, s->wide)) {
+        dppo_env_step(s->env, s->wide, observation, &reward, done);
+        return reward;
+    }
+    dppo_env_step_f32(s->env, s->narrow, observation, &reward, done);
+    for (int64_t i = 0; i < vector->action_dim; i++)
+        s->wide[i] = (double)s->narrow[i];
+    return reward;
+}
+
+/* One env step through the time limit and the min-max wrapper. */
+static void step_once(const dppo_vector_env *vector, int64_t index, const float *action, double *reward,
+                      bool *terminated, bool *truncated) {
+    slot *s = &vector->slots[index];
+    bool done = false;
+    if (vector->record != NULL) {
+        dppo_env_get_state(s->env, s->before, s->before + dppo_task_nq(vector->task));
+        dppo_env_observe(s->env, s->before + dppo_task_nq(vector->task) + dppo_task_nv(vector->task));
+    }
+    shift_history(vector, s);
+    double *observation = newest(vector, s);
+    double step_reward = step_task(vector, s, action, observation, &done);
+    s->elapsed++;
+    judge_end(vector, s, done, terminated, truncated);
+    *reward += step_reward;
+    if (vector->record != NULL) {
+        const double *qvel = s->before + dppo_task_nq(vector->task);
+        vector->record(vector->record_context, index,
+                       &(dppo_transition){.qpos = s->before,
+                                          .qvel = qvel,
+                                          .observation = qvel + dppo_task_nv(vector->task),
+                                          .action = s->wide,
+                                          .next_observation = observation,
+                                          .reward = step_reward,
+                                          .terminated = done,
+                                          .timeout = *truncated});
+    }
+    dppo_scale_observation(&vector->scaling, observation, observation);
 }
 
 /* A chunk: stops at the end of an episode and drops the remaining actions. */
@@ -175,7 +221,7 @@ static dppo_status step_slot(const dppo_vector_env *vector, int64_t index, const
     for (int64_t t = 0; t < vector->options.action_steps; t++) {
         s->count++; /* before asking whether the episode is over, as the original counts */
         if (terminated || truncated) break;
-        step_once(vector, s, actions + t * vector->action_dim, &reward, &terminated, &truncated);
+        step_once(vector, index, actions + t * vector->action_dim, &reward, &terminated, &truncated);
     }
     result->reward[index] = reward;
     result->terminated[index] = terminated;

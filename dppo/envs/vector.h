@@ -19,6 +19,22 @@ typedef struct dppo_vector_options {
 dppo_status dppo_vector_env_make(const dppo_vector_options *options, dppo_task *task, dppo_scaling *scaling,
                                  dppo_vector_env **vector);
 
+/* One env step as data sets record it: before the wrappers scale anything; all borrowed. */
+typedef struct dppo_transition {
+    const double *qpos, *qvel, *observation; /* before the step */
+    const double *action;                    /* (Da) that the task saw: unscaled and clipped */
+    const double *next_observation;
+    double reward;
+    bool terminated; /* the task ended by itself */
+    bool timeout;    /* the task's time limit, or MultiStep's own */
+} dppo_transition;
+
+/* Calls `record` for every env step from now on, from the workers: an environment's steps in order,
+ * environments side by side. NULL stops it. */
+void dppo_vector_env_record(dppo_vector_env *vector,
+                            void (*record)(void *context, int64_t index, const dppo_transition *transition),
+                            void *context);
+
 const dppo_task *dppo_vector_env_task(const dppo_vector_env *vector); /* borrowed */
 const dppo_vector_options *dppo_vector_env_options(const dppo_vector_env *vector);
 
