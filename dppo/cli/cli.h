@@ -16,7 +16,7 @@ typedef struct dppo_verb {
 } dppo_verb;
 
 /* One line a verb: to add one, write its file, declare it here and list it in main.c. */
-extern const dppo_verb dppo_verb_parity, dppo_verb_fixtures;
+extern const dppo_verb dppo_verb_parity, dppo_verb_fixtures, dppo_verb_collect;
 extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect,
     dppo_verb_parity_record; /* below parity */
 

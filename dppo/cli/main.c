@@ -48,6 +48,7 @@ int dppo_dispatch(const dppo_verb *parent, int argc, char **argv) {
 static const dppo_verb *const verbs[] = {
     &dppo_verb_parity,
     &dppo_verb_fixtures,
+    &dppo_verb_collect,
     NULL,
 };
 
