@@ -2,6 +2,7 @@
 #include "envs/vector.h"
 
 #include "base/pool.h"
+#include "data/dataset.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -341,6 +343,120 @@ static void history_repeats_the_oldest(void **state) {
     dppo_vector_env_free(vector);
 }
 
+/* -- recording
+ * ------------------------------------------------------------------------------------------------------ */
+
+typedef struct tape {
+    int64_t rows[N];
+    double next[N][11], reward[N];
+    bool ended[N];
+    bool chained; /* every observation is the one before it, unless an episode ended there */
+} tape;
+
+static void onto_tape(void *context, int64_t index, const dppo_transition *t) {
+    tape *tape_ = context;
+    bool follows = memcmp(tape_->next[index], t->observation, sizeof tape_->next[index]) == 0;
+    if (tape_->rows[index] > 0 && follows == tape_->ended[index]) tape_->chained = false;
+    if (memcmp(t->observation, t->qpos + 1, 5 * sizeof(double)) != 0) tape_->chained = false;
+    memcpy(tape_->next[index], t->next_observation, sizeof tape_->next[index]);
+    tape_->ended[index] = t->terminated || t->timeout;
+    tape_->reward[index] += t->reward;
+    tape_->rows[index]++;
+}
+
+static void a_recorder_sees_every_env_step(void **state) {
+    (void)state;
+    dppo_set_threads(2);
+    dppo_vector_env *vector = make("hopper", &hopper_options);
+    tape seen = {.chained = true};
+    float obs[N * 11];
+    uint64_t actions_state = 1;
+    dppo_vector_env_record(vector, onto_tape, &seen);
+    dppo_vector_env_reset(vector, obs);
+    step *all = roll(vector, 3, STEPS, &actions_state);
+    assert_true(seen.chained);
+    for (int i = 0; i < N; i++) {
+        double total = 0;
+        for (int t = 0; t < STEPS; t++)
+            total += all[t].reward[i];
+        assert_true(fabs(total - seen.reward[i]) <= 1e-9 * fabs(total)); /* added in another order */
+        assert_in_range(seen.rows[i], STEPS, STEPS * TA - 1);
+    }
+    free(all);
+    dppo_vector_env_free(vector);
+    dppo_set_threads(1);
+}
+
+/* -- from a configuration
+ * --------------------------------------------------------------------------------------------- */
+
+static void put_floats(dppo_named *map, const char *name, const double *values, int64_t count) {
+    dppo_tensor *tensor = dppo_named_add(map, name, DPPO_F32, 1, &count);
+    for (int64_t i = 0; i < count; i++)
+        dppo_f32(tensor)[i] = (float)values[i];
+}
+
+/* Builds from `text` with the overrides; the message is checked by the caller. */
+static dppo_status build(const char *text, const char *path, const char *change, dppo_vector_env **vector) {
+    dppo_config *config = NULL;
+    assert_int_equal(dppo_config_parse_yaml(text, "test", &config), DPPO_OK);
+    assert_int_equal(
+        dppo_config_set_string(config, "env.wrappers.mujoco_locomotion_lowdim.normalization_path", path),
+        DPPO_OK);
+    if (change != NULL) assert_int_equal(dppo_config_override(config, change), DPPO_OK);
+    assert_int_equal(dppo_config_resolve(config), DPPO_OK);
+    dppo_status status = dppo_vector_env_new(config, vector);
+    dppo_config_free(config);
+    return status;
+}
+
+static void a_configuration_gives_the_same_vector(void **state) {
+    (void)state;
+    static const char text[] =
+        "seed: 42\nobs_dim: 11\naction_dim: 3\ncond_steps: 1\nact_steps: 4\n"
+        "env:\n  n_envs: 6\n  name: hopper-medium-v2\n  max_episode_steps: 1000\n"
+        "  reset_at_iteration: False\n  wrappers:\n"
+        "    mujoco_locomotion_lowdim:\n      normalization_path: x\n"
+        "    multi_step:\n      n_obs_steps: ${cond_steps}\n      n_action_steps: ${act_steps}\n"
+        "      max_episode_steps: ${env.max_episode_steps}\n      reset_within_step: True\n";
+    char path[] = "/tmp/dppo_test_XXXXXX";
+    close(mkstemp(path));
+    dppo_named map = {0};
+    put_floats(&map, "obs_min", minima[0], 11), put_floats(&map, "obs_max", maxima[0], 11);
+    put_floats(&map, "action_min", minima[1], 3), put_floats(&map, "action_max", maxima[1], 3);
+    assert_int_equal(dppo_npz_write(path, &map, true), DPPO_OK);
+    dppo_named_free(&map);
+    dppo_vector_env *vector = NULL, *twin = make("hopper", &hopper_options);
+    if (build(text, path, NULL, &vector) != DPPO_OK) fail_msg("%s", dppo_message());
+    float obs[N * 11], twin_obs[N * 11];
+    uint64_t a = 1, b = 1;
+    dppo_vector_env_reset(vector, obs), dppo_vector_env_reset(twin, twin_obs);
+    assert_memory_equal(obs, twin_obs, sizeof obs);
+    step *all = roll(vector, 3, 40, &a), *twins = roll(twin, 3, 40, &b);
+    assert_memory_equal(all, twins, 40 * sizeof *all);
+    free(all), free(twins);
+    dppo_vector_env_free(vector), dppo_vector_env_free(twin);
+
+    static const char *const wrong[][2] = {
+        {"env.name=kitchen-complete-v0", "kitchen-complete-v0"},
+        {"env.n_envs=0", "n_envs"},
+        {"obs_dim=12", "obs_dim"},
+        {"env.name=walker2d-v2", "obs_dim"},
+        {"act_steps=4.5", "act_steps"},
+        {"cond_steps=0", "n_obs_steps"},
+        {"+env.wrappers.robomimic_lowdim.x=1", "robomimic_lowdim"},
+        {"+env.wrappers.multi_step.pass_full_observations=true", "pass_full"},
+        {"env.wrappers.multi_step.n_action_steps=2", "n_action_steps"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_not_equal(build(text, path, wrong[i][0], &vector), DPPO_OK);
+        assert_null(vector);
+        if (strstr(dppo_message(), wrong[i][1]) == NULL) fail_msg("%s: %s", wrong[i][0], dppo_message());
+    }
+    unlink(path);
+    assert_int_not_equal(build(text, path, NULL, &vector), DPPO_OK); /* no normalization.npz there */
+    assert_non_null(strstr(dppo_message(), path));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_change_nothing),
@@ -351,6 +467,8 @@ int main(void) {
         cmocka_unit_test(a_fall_at_the_last_step_is_not_a_timeout),
         cmocka_unit_test(multi_step_counts_its_own_limit),
         cmocka_unit_test(history_repeats_the_oldest),
+        cmocka_unit_test(a_recorder_sees_every_env_step),
+        cmocka_unit_test(a_configuration_gives_the_same_vector),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
