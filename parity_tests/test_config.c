@@ -126,6 +126,7 @@ static void test_refused_yaml(void **unused) {
         {"? [a]\n: 1\n", "a key must be plain text"},
         {"a: {<<: 1}\n", "'<<' needs a map"},
         {"a: \xff\n", "t.yaml:1:"},
+        {"a: {<<: {k: 1}, b: [&x 1, *y]}\n", "unknown alias 'y'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         dppo_config *root = NULL;

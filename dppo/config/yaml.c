@@ -186,8 +186,9 @@ static dppo_status read_map(reader *r, int depth, dppo_config *map) {
         if (status != DPPO_OK) break;
     }
     if (status == DPPO_OK && merged) status = merge(r, map, merged);
-    /* An anchor inside a merged value would dangle once it is freed: it is forgotten with its node. */
-    for (size_t i = 0; merged && i < r->anchor_count; i++) {
+    /* An anchor inside a merged value would dangle once it is freed: it is forgotten with its node. (After a
+     * failure no anchor is looked at any more, and some have lost their nodes.) */
+    for (size_t i = 0; status == DPPO_OK && merged && i < r->anchor_count; i++) {
         const dppo_config *up = r->anchors[i].node;
         while (up && up != merged)
             up = up->parent;
