@@ -70,55 +70,47 @@ dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weigh
 /* -- softmax
  * -------------------------------------------------------------------------------------------------- */
 
-typedef void row_function(int64_t M, int64_t N, float *out, const float *in, const float *result,
-                          bool logarithm);
-
-static void forward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result,
-                         bool logarithm) {
-    (void)result;
-    dppo_kernel_softmax(M, N, out, in, logarithm);
-}
-
-static void backward_rows(int64_t M, int64_t N, float *out, const float *in, const float *result,
-                          bool logarithm) {
-    dppo_kernel_softmax_grad(M, N, out, in, result, logarithm);
-}
-
-/* Applies a row function along `dim`: dims are swapped there and back around it. */
-static dppo_tensor *along(dppo_cx *cx, const char *name, dppo_tensor *input, dppo_tensor *result, int dim,
-                          bool logarithm, row_function *rows) {
-    bool enabled = dppo_set_grad_enabled(cx, false);
-    int last = input->ndim > 0 ? input->ndim - 1 : 0;
-    dppo_tensor *in = input->ndim > 0 ? dppo_transpose(cx, input, dim, last) : input;
-    dppo_tensor *of = result && input->ndim > 0 ? dppo_transpose(cx, result, dim, last) : result;
-    const float *x = dppo_packed(cx, name, in), *y = of ? dppo_packed(cx, name, of) : NULL;
-    dppo_tensor *out = x && (!of || y) ? dppo_result(cx, DPPO_F32, in->ndim, in->shape) : NULL;
-    if (out) {
-        int64_t N = in->ndim > 0 ? in->shape[last] : 1;
-        rows(N > 0 ? dppo_numel(in) / N : 0, N, dppo_f32(out), x, y, logarithm);
-        if (dim != last) out = dppo_contiguous(cx, dppo_transpose(cx, out, dim, last));
-    }
-    (void)dppo_set_grad_enabled(cx, enabled);
-    return out;
-}
-
 typedef struct softmax_saved {
     int dim;
     bool logarithm;
 } softmax_saved;
 
+/* The tensor as (outer, N, columns) around `dim`. */
+static void around(const dppo_tensor *x, int dim, int64_t size[3]) {
+    size[0] = size[1] = size[2] = 1;
+    for (int d = 0; d < x->ndim; d++)
+        size[d < dim ? 0 : d == dim ? 1 : 2] *= x->shape[d];
+}
+
 static void softmax_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const softmax_saved *s = node->saved;
     const char *name = s->logarithm ? "log_softmax_backward" : "softmax_backward";
-    dppo_tensor *y = node->output, *out = along(cx, name, g, y, s->dim, s->logarithm, backward_rows);
-    if (out) (void)dppo_record(cx, name, out, 2, (dppo_tensor *[]){g, y}, dppo_no_second_derivative);
+    dppo_tensor *y = node->output, *out = dppo_result(cx, DPPO_F32, y->ndim, y->shape);
+    const float *dy = dppo_packed(cx, name, g);
+    int64_t size[3];
+    if (!out || !dy) return;
+    around(y, s->dim, size);
+    if (s->dim < y->ndim - 1)
+        dppo_kernel_softmax_grad_columns(size[0], size[1], size[2], dppo_f32(out), dy, dppo_f32(y),
+                                         s->logarithm);
+    else
+        dppo_kernel_softmax_grad(size[0], size[1], dppo_f32(out), dy, dppo_f32(y), s->logarithm);
+    (void)dppo_record(cx, name, out, 2, (dppo_tensor *[]){g, y}, dppo_no_second_derivative);
     gradients[0] = out;
 }
 
 static dppo_tensor *softmax(dppo_cx *cx, const char *name, dppo_tensor *input, int dim, bool logarithm) {
     if (!input || !dppo_wrap_dim(cx, name, input->ndim, &dim)) return NULL;
-    dppo_tensor *out = along(cx, name, input, NULL, dim, logarithm, forward_rows);
-    dppo_node *node = out ? dppo_record(cx, name, out, 1, &input, softmax_backward) : NULL;
+    const float *x = dppo_packed(cx, name, input);
+    dppo_tensor *out = x ? dppo_result(cx, DPPO_F32, input->ndim, input->shape) : NULL;
+    int64_t size[3];
+    if (!out) return NULL;
+    around(input, dim, size);
+    if (dim < input->ndim - 1) /* columns side by side, with sums in another order than rows have */
+        dppo_kernel_softmax_columns(size[0], size[1], size[2], dppo_f32(out), x, logarithm);
+    else
+        dppo_kernel_softmax(size[0], size[1], dppo_f32(out), x, logarithm);
+    dppo_node *node = dppo_record(cx, name, out, 1, &input, softmax_backward);
     if (!node) return out;
     softmax_saved *s = dppo_arena_alloc(dppo_context_arena(cx), sizeof *s);
     if (!s) return dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for the tape", name);

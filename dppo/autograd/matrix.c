@@ -252,17 +252,20 @@ static dppo_tensor *batched(dppo_cx *cx, dppo_tensor *a, dppo_tensor *b) {
 
 dppo_tensor *dppo_matmul(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other) {
     if (!input || !other || !check_matrices(cx, "matmul", input, other)) return NULL;
-    if (input->ndim == 1 && other->ndim == 1) return dppo_dot(cx, input, other);
-    if (input->ndim == 1)
-        return dppo_squeeze_dim(cx, dppo_matmul(cx, dppo_unsqueeze(cx, input, 0), other), -2);
-    if (other->ndim == 1 && input->ndim == 2) return mv(cx, input, other);
-    if (other->ndim == 1)
-        return dppo_squeeze_dim(cx, dppo_matmul(cx, input, dppo_unsqueeze(cx, other, 1)), -1);
-    if (input->ndim == 2 && other->ndim == 2) return mm(cx, input, other);
+    int last = input->ndim - 1;
+    if (last == 0 && other->ndim == 1) return dppo_dot(cx, input, other);
+    if (last == 0 && other->ndim == 2)
+        return dppo_squeeze_dim(cx, dppo_matmul(cx, dppo_unsqueeze(cx, input, 0), other), 0);
+    if (last == 0) return dppo_matmul(cx, dppo_transpose(cx, other, -2, -1), input);
+    if (last == 1 && other->ndim == 1) return mv(cx, input, other);
+    if (last == 1 && other->ndim == 2) return mm(cx, input, other);
     if (other->ndim > 2) return batched(cx, input, other);
-    int64_t shape[DPPO_MAX_DIMS], flat[2] = {-1, input->shape[input->ndim - 1]};
+    /* leading dims are rows */
+    int64_t shape[DPPO_MAX_DIMS], flat[2] = {1, input->shape[last]};
     memcpy(shape, input->shape, sizeof shape);
-    shape[input->ndim - 1] = other->shape[1];
-    if (dppo_numel(input) == 0) return dppo_zeros(cx, DPPO_F32, input->ndim, shape);
-    return dppo_reshape(cx, mm(cx, dppo_reshape(cx, input, 2, flat), other), input->ndim, shape);
+    for (int d = 0; d < last; d++)
+        flat[0] *= shape[d];
+    dppo_tensor *rows = dppo_matmul(cx, dppo_reshape(cx, input, 2, flat), other);
+    shape[last] = other->shape[other->ndim - 1];
+    return dppo_reshape(cx, rows, other->ndim == 1 ? last : last + 1, shape);
 }

@@ -61,8 +61,7 @@ UNARY(sqrt, DPPO_MAP_SQRT, dppo_div(cx, g, dppo_mul_scalar(cx, y, 2.0)))
 UNARY(sin, DPPO_MAP_SIN, dppo_mul(cx, g, dppo_cos(cx, x)))
 UNARY(cos, DPPO_MAP_COS, dppo_mul(cx, g, dppo_neg(cx, dppo_sin(cx, x))))
 UNARY(tanh, DPPO_MAP_TANH, map2(cx, "tanh_backward", DPPO_MAP_TANH_GRAD, g, y, tanh_grad_backward))
-UNARY(atanh, DPPO_MAP_ATANH,
-      dppo_mul(cx, g, dppo_rdiv_scalar(cx, dppo_rsub_scalar(cx, dppo_square(cx, x), 1.0), 1.0)))
+UNARY(atanh, DPPO_MAP_ATANH, dppo_div(cx, g, dppo_rsub_scalar(cx, dppo_square(cx, x), 1.0)))
 UNARY(sigmoid, DPPO_MAP_SIGMOID,
       map2(cx, "sigmoid_backward", DPPO_MAP_SIGMOID_GRAD, g, y, sigmoid_grad_backward))
 /* 2 / sqrt(pi) exp(-x^2) */
@@ -188,12 +187,41 @@ dppo_tensor *dppo_rsub_scalar(dppo_cx *cx, dppo_tensor *input, double other) {
     return dppo_sub(cx, number(cx, input, other), input);
 }
 
+/* torch keeps the number as a double for the backward: a rank-0 gradient is scaled in double, others in
+ * float. */
+static dppo_tensor *scaled(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *input, double other,
+                           dppo_backward_function *backward) {
+    dppo_tensor *value = number(cx, input, other);
+    if (!value) return NULL;
+    if (input->dtype == DPPO_I64) return integer_arithmetic(cx, name, op, input, value);
+    dppo_tensor *out = dppo_map(cx, name, op, (dppo_tensor *[]){input, value}, 0.0, 0.0);
+    dppo_node *node = out ? dppo_record(cx, name, out, 1, &input, backward) : NULL;
+    if (!node) return out;
+    double *saved = dppo_arena_alloc(dppo_context_arena(cx), sizeof *saved);
+    if (!saved) return dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for the tape", name);
+    *saved = other;
+    node->saved = saved;
+    return out;
+}
+
+static void mul_scalar_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const double *other = node->saved;
+    gradients[0] = g->ndim == 0 && !dppo_grad_enabled(cx) ? dppo_scalar(cx, (double)*dppo_f32(g) * *other)
+                                                          : dppo_mul_scalar(cx, g, *other);
+}
+
+static void div_scalar_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const double *other = node->saved;
+    gradients[0] = g->ndim == 0 && !dppo_grad_enabled(cx) ? dppo_scalar(cx, (double)*dppo_f32(g) / *other)
+                                                          : dppo_div_scalar(cx, g, *other);
+}
+
 dppo_tensor *dppo_mul_scalar(dppo_cx *cx, dppo_tensor *input, double other) {
-    return dppo_mul(cx, input, number(cx, input, other));
+    return scaled(cx, "mul", DPPO_MAP_MUL, input, other, mul_scalar_backward);
 }
 
 dppo_tensor *dppo_div_scalar(dppo_cx *cx, dppo_tensor *input, double other) {
-    return dppo_div(cx, input, number(cx, input, other));
+    return scaled(cx, "div", DPPO_MAP_DIV, input, other, div_scalar_backward);
 }
 
 UNARY_BACKWARD(reciprocal, dppo_mul(cx, dppo_neg(cx, g), dppo_mul(cx, y, y)))

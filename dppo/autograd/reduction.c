@@ -144,7 +144,7 @@ static sum_walk walk_of(const dppo_tensor *input, const reduced *r) {
     permute_walk(&w);
     merge_walk(&w);
     for (; w.ndim < 2; w.ndim++)
-        w.shape[w.ndim] = 1;
+        w.shape[w.ndim] = 1, w.in[w.ndim] = 0, w.out[w.ndim] = 0;
     return w;
 }
 
@@ -234,7 +234,8 @@ dppo_tensor *dppo_mean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dim
 
 static void nansum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     dppo_tensor *x = node->inputs[0], *wide = spread(cx, g, x, node->saved);
-    gradients[0] = dppo_masked_fill(cx, wide, dppo_isnan(cx, x), 0.0);
+    dppo_tensor *present = dppo_rsub_scalar(cx, dppo_to_dtype(cx, dppo_isnan(cx, x), DPPO_F32), 1.0);
+    gradients[0] = dppo_mul(cx, wide, present);
 }
 
 dppo_tensor *dppo_nanmean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim) {
@@ -362,8 +363,8 @@ static void extreme_all_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor
                                  dppo_tensor **gradients) {
     dppo_tensor *x = node->inputs[0], *y = node->output;
     dppo_tensor *same = isnan(*dppo_f32(y)) ? dppo_isnan(cx, x) : dppo_eq(cx, x, y);
-    dppo_tensor *mask = dppo_to_dtype(cx, same, DPPO_F32), *count = dppo_sum(cx, same, 0, NULL, false);
-    gradients[0] = dppo_mul(cx, mask, dppo_div(cx, g, dppo_to_dtype(cx, count, DPPO_F32)));
+    dppo_tensor *count = dppo_to_dtype(cx, dppo_sum(cx, same, 0, NULL, false), DPPO_F32);
+    gradients[0] = dppo_where(cx, same, dppo_div(cx, g, count), dppo_full(cx, DPPO_F32, 0, NULL, 0.0));
 }
 
 static dppo_tensor *extreme_all(dppo_cx *cx, const char *name, dppo_tensor *input, bool largest) {
@@ -493,6 +494,207 @@ dppo_tensor *dppo_logsumexp(dppo_cx *cx, dppo_tensor *input, int ndim, const int
     dppo_tensor *out = keepdim ? full : dppo_reshape(cx, full, r.kept_ndim, r.kept);
     (void)dppo_set_grad_enabled(cx, enabled);
     return record_reduced(cx, name, out, input, &r, logsumexp_backward);
+}
+
+/* -- products, quantile
+ * ------------------------------------------------------------------------------------------ */
+
+/* libtorch multiplies a dense row in 32 columns, then the columns together; anything else in order. */
+static float product(const float *x, int64_t n, bool dense) {
+    enum { COLUMNS = 32, LANES = 8 };
+    float columns[COLUMNS], total = 1.0f;
+    int64_t whole = dense ? n - n % COLUMNS : 0;
+    for (int64_t i = 0; i < whole; i++)
+        columns[i % COLUMNS] = i < COLUMNS ? x[i] : columns[i % COLUMNS] * x[i];
+    for (int k = 0; whole > 0 && k < LANES; k++) {
+        float lane = (columns[k] * columns[k + 8]) * (columns[k + 16] * columns[k + 24]);
+        total = k == 0 ? lane : total * lane;
+    }
+    for (int64_t i = whole; i < n; i++)
+        total *= x[i];
+    return total;
+}
+
+/* The product of all elements of a row but one, for each: from the left times from the right. */
+static void products_of_others(const float *x, int64_t n, float *out) {
+    double left = 1.0, right = 1.0; /* as torch's cumprod */
+    for (int64_t i = 0; i < n; left *= (double)x[i++])
+        out[i] = (float)left;
+    for (int64_t i = n - 1; i >= 0; right *= (double)x[i--])
+        out[i] *= (float)right;
+}
+
+/* Undoes rows_of: a contiguous (results, count) array as a tensor of the input's shape. */
+static dppo_tensor *from_rows(dppo_cx *cx, const dppo_tensor *input, const reduced *r, dppo_tensor *rows) {
+    int order[DPPO_MAX_DIMS], back[DPPO_MAX_DIMS], to = 0;
+    int64_t shape[DPPO_MAX_DIMS];
+    for (int pass = 0; pass < 2; pass++)
+        for (int d = 0; d < input->ndim; d++)
+            if (r->mask[d] == (pass == 1)) order[to++] = d;
+    for (int i = 0; i < input->ndim; i++) {
+        shape[i] = input->shape[order[i]];
+        back[order[i]] = i;
+    }
+    return dppo_contiguous(cx,
+                           dppo_permute(cx, dppo_reshape(cx, rows, input->ndim, shape), input->ndim, back));
+}
+
+/* g (y / x), or with zeros about, g times the product of the others. */
+static void prod_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    dppo_tensor *x = node->inputs[0], *wide = spread(cx, g, x, node->saved);
+    const reduced *r = node->saved;
+    const float *rows = rows_of(cx, "prod", x, r);
+    int64_t n = dppo_numel(x), zeros = 0;
+    if (!rows || !wide) return;
+    for (int64_t i = 0; i < n; i++)
+        zeros += rows[i] == 0.0f;
+    if (zeros == 0) {
+        gradients[0] = dppo_mul(cx, wide, dppo_div(cx, spread(cx, node->output, x, r), x));
+        return;
+    }
+    if (zeros > 1 && r->kept_ndim == 0) {
+        gradients[0] = dppo_zeros_like(cx, x);
+        return;
+    }
+    dppo_tensor *others = dppo_result(cx, DPPO_F32, 1, &n);
+    for (int64_t i = 0; others && i + r->count <= n; i += r->count)
+        products_of_others(rows + i, r->count, dppo_f32(others) + i);
+    dppo_tensor *rest = from_rows(cx, x, r, others), *out = dppo_mul(cx, wide, rest);
+    if (out) (void)dppo_record(cx, "prod_backward", out, 1, &x, dppo_no_second_derivative);
+    gradients[0] = out;
+}
+
+dppo_tensor *dppo_prod(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "prod", input, dim == DPPO_ALL ? 0 : input->ndim > 0, &dim, &r))
+        return NULL;
+    const float *x = rows_of(cx, "prod", input, &r);
+    dppo_tensor *out = x ? reduced_result(cx, DPPO_F32, input, &r, keepdim) : NULL;
+    if (!out) return NULL;
+    bool dense = input->ndim > 0 && r.mask[input->ndim - 1] && input->stride[input->ndim - 1] == 1;
+    for (int64_t i = 0, n = dppo_numel(out); i < n; i++)
+        dppo_f32(out)[i] = product(x + i * r.count, r.count, dense);
+    return record_reduced(cx, "prod", out, input, &r, prod_backward);
+}
+
+/* dx[k] = sum over i >= k of g[i] y[i] / x[k], up to the first zero of x; at that zero, of g[i] times the
+ * product of the other factors; nothing after it. Sums in double, rounded once, as torch's cumsum. */
+static void cumprod_gradient(const float *x, const float *y, const float *g, int64_t n, float *dx) {
+    int64_t zero = 0;
+    while (zero < n && x[zero] != 0.0f)
+        zero++;
+    memset(dx, 0, (size_t)n * sizeof(float));
+    double sum = 0.0;
+    for (int64_t k = zero - 1; k >= 0; k--) {
+        sum += (double)(g[k] * y[k]);
+        dx[k] = (float)sum / x[k];
+    }
+    if (zero == n) return;
+    double others = zero > 0 ? (double)y[zero - 1] : 1.0;
+    sum = others * (double)g[zero];
+    for (int64_t i = zero + 1; i < n; i++) {
+        others *= (double)x[i];
+        sum += (double)g[i] * others;
+    }
+    dx[zero] = (float)sum;
+}
+
+static void cumprod_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const reduced *r = node->saved;
+    dppo_tensor *x = node->inputs[0];
+    const float *in = rows_of(cx, "cumprod", x, r), *up = rows_of(cx, "cumprod", g, r);
+    const float *y = rows_of(cx, "cumprod", node->output, r);
+    int64_t n = dppo_numel(x);
+    dppo_tensor *rows = in && up && y ? dppo_result(cx, DPPO_F32, 1, &n) : NULL;
+    if (!rows) return;
+    for (int64_t i = 0; i + r->count <= n && r->count > 0; i += r->count)
+        cumprod_gradient(in + i, y + i, up + i, r->count, dppo_f32(rows) + i);
+    dppo_tensor *out = from_rows(cx, x, r, rows);
+    if (out)
+        (void)dppo_record(cx, "cumprod_backward", out, 2, (dppo_tensor *[]){g, x}, dppo_no_second_derivative);
+    gradients[0] = out;
+}
+
+dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "cumprod", input, input->ndim > 0, &dim, &r)) return NULL;
+    const float *x = rows_of(cx, "cumprod", input, &r);
+    int64_t n = dppo_numel(input);
+    dppo_tensor *rows = x ? dppo_result(cx, DPPO_F32, 1, &n) : NULL;
+    if (!rows) return NULL;
+    double product_so_far = 1.0;
+    for (int64_t i = 0; i < n; i++) {
+        if (i % r.count == 0) product_so_far = 1.0;
+        product_so_far *= (double)x[i];
+        dppo_f32(rows)[i] = (float)product_so_far;
+    }
+    return record_reduced(cx, "cumprod", from_rows(cx, input, &r, rows), input, &r, cumprod_backward);
+}
+
+typedef struct ranked {
+    float value;
+    int64_t at;
+} ranked;
+
+/* NaN last; equal values in their order. */
+static int compare_ranked(const void *left, const void *right) {
+    const ranked *a = left, *b = right;
+    int nan_a = isnan(a->value) != 0, nan_b = isnan(b->value) != 0;
+    if (nan_a != nan_b) return nan_a - nan_b;
+    if (a->value != b->value && !nan_a) return a->value < b->value ? -1 : 1;
+    return (a->at > b->at) - (a->at < b->at);
+}
+
+typedef struct quantile_saved {
+    int64_t below, above;
+    float weight;
+} quantile_saved;
+
+static void shares_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
+    dppo_tensor *sum = dppo_sum(cx, dppo_mul(cx, gg, node->saved), 0, NULL, false);
+    gradients[0] = dppo_reshape(cx, sum, node->inputs[0]->ndim, node->inputs[0]->shape);
+}
+
+/* The neighbours share the gradient: 1 - weight and weight. */
+static void quantile_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const quantile_saved *s = node->saved;
+    dppo_tensor *x = node->inputs[0], *shares = dppo_zeros_like(cx, x), *out = dppo_zeros_like(cx, x);
+    const float *up = dppo_packed(cx, "quantile", g);
+    if (!shares || !out || !up) return;
+    dppo_f32(shares)[s->below] += 1.0f - s->weight;
+    dppo_f32(shares)[s->above] += s->weight;
+    dppo_f32(out)[s->below] += *up * (1.0f - s->weight);
+    dppo_f32(out)[s->above] += *up * s->weight;
+    dppo_node *again = dppo_record(cx, "quantile_backward", out, 1, &g, shares_backward);
+    if (again) again->saved = shares;
+    gradients[0] = out;
+}
+
+/* Between the sorted neighbours of rank q (n - 1), from the nearer end, as torch.lerp; NaN when there is one.
+ */
+dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input, double q) {
+    const float *x = dppo_packed(cx, "quantile", input);
+    if (!x) return NULL;
+    int64_t n = dppo_numel(input);
+    if (n == 0 || !(q >= 0.0 && q <= 1.0))
+        return dppo_context_fail(cx, DPPO_INVALID, "quantile: q = %g of %lld elements", q, (long long)n);
+    ranked *sorted = malloc((size_t)n * sizeof *sorted);
+    if (!sorted)
+        return dppo_context_fail(cx, DPPO_NO_MEMORY, "quantile: no memory for %lld elements", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        sorted[i] = (ranked){x[i], i};
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_ranked);
+    float rank = (float)q * (float)(n - 1);
+    if (isnan(sorted[n - 1].value)) rank = (float)(n - 1);
+    ranked low = sorted[(int64_t)floorf(rank)], high = sorted[(int64_t)ceilf(rank)];
+    free(sorted);
+    quantile_saved saved = {low.at, high.at, rank - floorf(rank)};
+    float a = low.value, b = high.value, w = saved.weight;
+    float value = w < 0.5f ? fmaf(w, b - a, a) : fmaf(-(b - a), 1.0f - w, b);
+    dppo_tensor *out = dppo_full(cx, DPPO_F32, 0, NULL, (double)value);
+    dppo_node *node = out ? dppo_record(cx, "quantile", out, 1, &input, quantile_backward) : NULL;
+    if (node) node->saved = saved_copy(cx, "quantile", &saved, sizeof saved);
+    return out;
 }
 
 double dppo_item(dppo_cx *cx, dppo_tensor *input) {

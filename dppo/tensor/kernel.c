@@ -3,6 +3,7 @@
 #include "base/pool.h"
 #include "tensor/kernel_set.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -197,6 +198,29 @@ void dppo_kernel_softmax(int64_t M, int64_t N, float *out, const float *x, bool 
     if (N == 0) return;
     row_job job = {.N = N, .out = out, .x = x, .logarithm = logarithm};
     dppo_parallel_for(M, row_grain(N), softmax_chunk, &job);
+}
+
+void dppo_kernel_softmax_columns(int64_t outer, int64_t N, int64_t columns, float *out, const float *x,
+                                 bool logarithm) {
+    for (int64_t i = 0; N > 0 && i < outer; i++)
+        kernels()->softmax_columns(N, columns, out + i * N * columns, x + i * N * columns, logarithm);
+}
+
+static void softmax_grad_column(int64_t N, int64_t stride, float *dx, const float *dy, const float *y,
+                                bool logarithm) {
+    float total = 0.0f;
+    for (int64_t i = 0; i < N * stride; i += stride)
+        total += logarithm ? dy[i] : dy[i] * y[i];
+    for (int64_t i = 0; i < N * stride; i += stride)
+        dx[i] = logarithm ? dy[i] - expf(y[i]) * total : y[i] * (dy[i] - total);
+}
+
+void dppo_kernel_softmax_grad_columns(int64_t outer, int64_t N, int64_t columns, float *dx, const float *dy,
+                                      const float *y, bool logarithm) {
+    for (int64_t i = 0; i < outer * columns; i++) {
+        int64_t at = i / columns * N * columns + i % columns;
+        softmax_grad_column(N, columns, dx + at, dy + at, y + at, logarithm);
+    }
 }
 
 static void softmax_grad_chunk(void *context, int64_t begin, int64_t end) {

@@ -92,6 +92,11 @@ void dppo_kernel_layer_norm_grad(int64_t M, int64_t N, float *dx, float *dweight
 
 /* Rows of N; logarithm: of the log. The gradients take the upstream gradient and the result. */
 void dppo_kernel_softmax(int64_t M, int64_t N, float *out, const float *x, bool logarithm);
+/* Over the middle of (outer, N, columns), contiguous. */
+void dppo_kernel_softmax_columns(int64_t outer, int64_t N, int64_t columns, float *out, const float *x,
+                                 bool logarithm);
+void dppo_kernel_softmax_grad_columns(int64_t outer, int64_t N, int64_t columns, float *dx, const float *dy,
+                                      const float *y, bool logarithm);
 void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y,
                               bool logarithm);
 

@@ -74,8 +74,6 @@ MAP(ADD, 2, v_add(a, b))
 MAP(SUB, 2, v_sub(a, b))
 MAP(MUL, 2, v_mul(a, b))
 MAP(DIV, 2, v_div(a, b))
-MAP(MAXIMUM, 2, v_select(v_unordered(a, b), v_add(a, b), v_max(a, b)))
-MAP(MINIMUM, 2, v_select(v_unordered(a, b), v_add(a, b), v_min(a, b)))
 MAP(SQUARED_DIFFERENCE, 2, v_mul(v_sub(a, b), v_sub(a, b)))
 MAP(SQUARED_DIFFERENCE_GRAD, 3, v_mul(v_mul(p, v_sub(b, c)), a))
 
@@ -98,6 +96,15 @@ FN void map_ATANH(int64_t n, float *out, const float *const in[3], const float p
         out[i] = atanhf(in[0][i]);
 }
 
+/* Of zeros of different sign, lanes give the second and the scalar code the first. */
+MIXED(MAXIMUM, 2, v_select(v_unordered(a, b), v_add(a, b), v_max(a, b)),
+      isnan(a) || isnan(b) ? a + b
+      : a < b              ? b
+                           : a)
+MIXED(MINIMUM, 2, v_select(v_unordered(a, b), v_add(a, b), v_min(a, b)),
+      isnan(a) || isnan(b) ? a + b
+      : b < a              ? b
+                           : a)
 MIXED(POW, 1, v_pow(a, p), powf(a, p))
 MIXED(SIGMOID, 1, v_div(ONE, v_add(ONE, v_exp(v_sub(ZERO, a)))), 1.0f / (1.0f + expf(-a)))
 MIXED(ELU, 1, v_select(v_le(a, ZERO), v_mul(v_sub(v_exp(a), ONE), p), a),

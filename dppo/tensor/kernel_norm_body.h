@@ -8,13 +8,14 @@ typedef struct moments {
     v8 mean, squares;
 } moments;
 
-/* Chan's merge: c = n_b / (n_a + n_b), mean += c delta, squares += squares_b + delta^2 c n_a. */
+/* libtorch's moments are compiled without fused multiply-adds, whatever the processor. Chan's merge: c = n_b
+ * / (n_a + n_b), mean += c delta, squares += squares_b + delta^2 c n_a. */
 LANE_FN void merge_moments(moments *into, const moments *from) {
     int64_t n = into->count + from->count;
     v8 c = v_set(n == 0 ? 0.0f : (float)from->count / (float)n);
     v8 delta = v_sub(from->mean, into->mean);
-    into->mean = v_fma(c, delta, into->mean);
-    v8 added = v_fma(v_mul(v_mul(delta, delta), c), v_set((float)into->count), from->squares);
+    into->mean = v_add(into->mean, v_mul(c, delta));
+    v8 added = v_add(from->squares, v_mul(v_mul(v_mul(delta, delta), c), v_set((float)into->count)));
     into->squares = v_add(into->squares, added);
     into->count = n;
 }
@@ -24,8 +25,8 @@ LANE_FN moments chunk_moments(const float *x, int64_t vectors) {
     moments m = {vectors, v_set(0.0f), v_set(0.0f)};
     for (int64_t j = 0; j < vectors; j++) {
         v8 value = v_load(x + j * LANES), delta = v_sub(value, m.mean);
-        m.mean = v_fma(delta, v_set(1.0f / (float)(j + 1)), m.mean);
-        m.squares = v_fma(delta, v_sub(value, m.mean), m.squares);
+        m.mean = v_add(m.mean, v_mul(delta, v_set(1.0f / (float)(j + 1))));
+        m.squares = v_add(m.squares, v_mul(delta, v_sub(value, m.mean)));
     }
     return m;
 }
@@ -58,13 +59,13 @@ LANE_FN void row_moments(const float *x, int64_t N, float *mean, float *variance
     for (int64_t i = vectors * LANES; i < N; i++) {
         float delta = x[i] - m1;
         m1 += delta / (float)++count;
-        m2 = fmaf(delta, x[i] - m1, m2);
+        m2 += delta * (x[i] - m1);
     }
     for (int k = 0; k < LANES; k++) {
         int64_t n = count + vectors;
         float c = n == 0 ? 0.0f : (float)vectors / (float)n, delta = lane_mean[k] - m1;
-        m1 = fmaf(c, delta, m1);
-        m2 += fmaf(delta * delta * c, (float)count, lane_squares[k]);
+        m1 += c * delta;
+        m2 += lane_squares[k] + delta * delta * c * (float)count;
         count = n;
     }
     *mean = m1;
@@ -161,12 +162,12 @@ FN void layer_norm_dx_rows(int64_t M, int64_t N, float *dx, const float *dy, con
         v8 a8 = v_set(a), b8 = v_set(b), c8 = v_set(c);
         int64_t j = 0;
         for (; j + LANES <= N; j += LANES) {
-            v8 g = v_mul(a8, v_load(dy + j)), bx = v_mul(b8, v_load(x + j));
-            v8 sum = weight ? v_fma(g, v_load(weight + j), bx) : v_fma(a8, v_load(dy + j), bx);
+            v8 g = v_mul(a8, v_load(dy + j));
+            v8 sum = v_fma(b8, v_load(x + j), weight ? v_mul(g, v_load(weight + j)) : g);
             v_store(dx + j, v_add(sum, c8));
         }
         for (; j < N; j++)
-            dx[j] = (weight ? fmaf(a * dy[j], weight[j], b * x[j]) : fmaf(a, dy[j], b * x[j])) + c;
+            dx[j] = fmaf(b, x[j], weight ? a * dy[j] * weight[j] : a * dy[j]) + c;
     }
 }
 
@@ -220,8 +221,47 @@ FN void softmax_rows(int64_t M, int64_t N, float *out, const float *x, bool loga
         float total = sum_x(out, NULL, NULL, N);
         v_store(lanes, v_log(v_set(total)));
         for (int64_t j = 0; j < N; j++)
-            out[j] = logarithm ? x[j] - shift - lanes[0] : out[j] / total;
+            out[j] = logarithm ? x[j] - shift - lanes[0] : out[j] * (1.0f / total);
     }
+}
+
+/* (N, columns) down the columns: eight side by side, sums in order; the last columns with the C library. */
+LANE_FN void softmax_lanes(int64_t N, int64_t stride, float *out, const float *x, bool logarithm) {
+    v8 most = v_load(x), total = v_set(0.0f);
+    for (int64_t i = 1; i < N; i++) {
+        v8 value = v_load(x + i * stride);
+        most = v_select(v_unordered(most, value), v_add(most, value), v_max(most, value));
+    }
+    for (int64_t i = 0; i < N; i++) {
+        v8 e = v_exp(v_sub(v_load(x + i * stride), most));
+        v_store(out + i * stride, e);
+        total = v_add(total, e);
+    }
+    v8 log_total = v_log(total);
+    for (int64_t i = 0; i < N; i++) {
+        v8 shifted = v_sub(v_load(x + i * stride), most);
+        v_store(out + i * stride,
+                logarithm ? v_sub(shifted, log_total) : v_div(v_load(out + i * stride), total));
+    }
+}
+
+static inline void softmax_column(int64_t N, int64_t stride, float *out, const float *x, bool logarithm) {
+    float most = x[0], total = 0.0f;
+    for (int64_t i = 1; i < N; i++)
+        most = isnan(most) || most > x[i * stride] ? most : x[i * stride];
+    for (int64_t i = 0; i < N; i++)
+        total += out[i * stride] = expf(x[i * stride] - most);
+    float log_total = logf(total);
+    for (int64_t i = 0; i < N; i++)
+        out[i * stride] = logarithm ? x[i * stride] - most - log_total : out[i * stride] / total;
+}
+
+FN void softmax_columns(int64_t N, int64_t columns, float *out, const float *x, bool logarithm) {
+    int64_t j = 0;
+    for (; j + LANES <= columns; j += LANES)
+        softmax_lanes(N, columns, out + j, x + j, logarithm);
+    for (; j < columns; j++)
+        softmax_column(N, columns, out + j, x + j, logarithm);
 }
 
 /* softmax: dx = (dy - sum dy y) y; log_softmax: dx = dy - exp(y) sum dy */

@@ -17,6 +17,7 @@ struct dppo_kernels {
     void (*layer_norm_dweight)(int64_t M, int64_t N, int64_t n, float *dweight, float *dbias, const float *dy,
                                const float *x, const float *mean, const float *rstd);
     void (*softmax)(int64_t M, int64_t N, float *out, const float *x, bool logarithm);
+    void (*softmax_columns)(int64_t N, int64_t columns, float *out, const float *x, bool logarithm);
     void (*softmax_grad)(int64_t M, int64_t N, float *dx, const float *dy, const float *y, bool logarithm);
 };
 

@@ -11,5 +11,6 @@ static const dppo_kernels table = {
     .layer_norm_dx = layer_norm_dx_rows,
     .layer_norm_dweight = layer_norm_dweight_columns,
     .softmax = softmax_rows,
+    .softmax_columns = softmax_columns,
     .softmax_grad = softmax_grad_rows,
 };
