@@ -129,8 +129,10 @@ static dppo_status open_agent(const options *o, source *s) {
     DPPO_TRY(dppo_config_int(s->config, "horizon_steps", &s->horizon_steps));
     DPPO_TRY(dppo_c_agent_class.create(s->config, &s->agent));
     dppo_status status = load ? dppo_checkpoint_read(o->policy, &state) : DPPO_OK;
-    if (status == DPPO_OK && load) status = dppo_c_agent_class.load(s->agent, &state);
-    if (status != DPPO_OK && load) status = dppo_fail_in(status, "%s", o->policy);
+    if (status == DPPO_OK && load) {
+        status = dppo_c_agent_class.load(s->agent, &state);
+        if (status != DPPO_OK) (void)dppo_fail_in(status, "%s", o->policy);
+    }
     dppo_named_free(&state);
     return status;
 }
