@@ -280,6 +280,36 @@ static void a_gaussian_policy_takes_the_network_only(void **unused) {
     dppo_generator_free(generator);
 }
 
+#define EVAL(steps)                                                                                          \
+    "{\"_target_\":\"model.diffusion.diffusion_eval.DiffusionEval\",\"horizon_steps\":4,\"obs_dim\":11,"     \
+    "\"action_dim\":3,\"denoising_steps\":20,\"network\":" HOPPER_ACTOR ",\"ft_denoising_steps\":" steps "}"
+
+/* A deployed policy takes both actors of a fine-tuned model; of pre-training it can only take the network. */
+static void deployment_takes_both_actors(void **unused) {
+    (void)unused;
+    dppo_generator *generator = dppo_generator_new(8);
+    dppo_module *trained = build(HOPPER, generator), *other = build(HOPPER_ACTOR, generator);
+    dppo_module *some = build(EVAL("10"), generator), *none = build(EVAL("0"), generator);
+    dppo_named tuned = {0}, pretrained = {0};
+    assert_int_equal(dppo_module_copy(child(trained, "actor_ft"), other), DPPO_OK);
+    assert_int_equal(dppo_module_state_dict(trained, "model/", &tuned), DPPO_OK);
+    assert_int_equal(dppo_model_load_pretrained(some, &tuned), DPPO_OK);
+    assert_same_values(child(some, "actor"), child(trained, "actor"));
+    assert_same_values(child(some, "actor_ft"), other);
+
+    assert_int_equal(dppo_module_state_dict(other, "model/network.", &pretrained), DPPO_OK);
+    assert_int_equal(dppo_model_load_pretrained(some, &pretrained), DPPO_INVALID);
+    assert_non_null(strstr(dppo_message(), "ft_denoising_steps"));
+    assert_int_equal(dppo_model_load_pretrained(none, &pretrained), DPPO_OK);
+    assert_same_values(child(none, "actor"), other);
+    dppo_named_free(&tuned);
+    dppo_named_free(&pretrained);
+    dppo_module *const all[] = {trained, other, some, none};
+    for (size_t i = 0; i < 4; i++)
+        dppo_module_free(all[i]);
+    dppo_generator_free(generator);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(state_dict_of_hopper),
@@ -290,6 +320,7 @@ int main(void) {
         cmocka_unit_test(a_pretrained_network_goes_to_both_actors),
         cmocka_unit_test(a_finetuned_model_is_loaded_whole),
         cmocka_unit_test(a_gaussian_policy_takes_the_network_only),
+        cmocka_unit_test(deployment_takes_both_actors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* DiffusionEval: a fine-tuned policy as it is deployed, the frozen network for the early denoising steps and
  * the fine-tuned one for the last K'. Sampling is DiffusionModel's; its p_mean_var and its checkpoint
- * (models/pretrained.c) differ. */
+ * (pretrained.c) differ. */
 #include "diffusion/steps.h"
 #include "models/build.h"
 
