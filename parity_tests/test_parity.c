@@ -1,4 +1,5 @@
-/* Every case of fixtures/*.h5 as a test of its own. CMocka only runs them; the judge is dppo_parity_judge(). */
+/* Every case of fixtures/*.h5 as a test of its own. CMocka only runs them; the judge is dppo_parity_judge().
+ */
 #include "cli/cli.h"
 
 #include <setjmp.h>
@@ -29,7 +30,8 @@ static void judge_one(void **state) {
     }
     if (status == DPPO_OK) verdict = result.verdict;
     if (status != DPPO_OK) print_error("%s\n", dppo_message());
-    if (result.message[0]) print_message("%s: %s\n", dppo_case_file_name(it->file, it->index), result.message);
+    if (result.message[0])
+        print_message("%s: %s\n", dppo_case_file_name(it->file, it->index), result.message);
     for (size_t i = 0; i < result.count; i++)
         if (result.rows[i].verdict == DPPO_FAILED)
             print_error("%s %s: %s\n", dppo_pair_name(result.rows[i].pair), result.rows[i].answer,
