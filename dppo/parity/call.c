@@ -125,7 +125,8 @@ static dppo_status prepare(dppo_call *call) {
     if (parity_case->has_draws) DPPO_TRY(dppo_generator_replay(call->generator, &parity_case->draws));
     call->context = dppo_context_new(call->generator);
     if (!call->context) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
-    (void)dppo_set_grad_enabled(call->context, parity_case->cotangent.count > 0);
+    /* On as in torch: a call that trains runs its own backward, without any cotangents. */
+    (void)dppo_set_grad_enabled(call->context, true);
     return make_leaves(call);
 }
 
