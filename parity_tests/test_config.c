@@ -338,6 +338,7 @@ static void test_refused_interpolation(void **unused) {
         {"k: ${a..b}\na: {b: 1}\n", "is not a key"},
         {"k: x${m}\nm: {a: 1}\n", "a list or map cannot stand inside text"},
         {"k: ${now:}\n", "not a time format"},
+        {"\"k\\n\": |\n  ${none}\n  \\e[0m\n", "k : '${none} "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         dppo_config *root = parsed(cases[i][0]);

@@ -61,7 +61,7 @@ static inline const char *fuzz_zip(const char *name, const uint8_t *data, size_t
 
 /* A refusal has a message of one line. */
 static inline void fuzz_check(dppo_status status, const char *message) {
-    if (status != DPPO_OK && *message == '\0') abort();
+    if (status != DPPO_OK && (*message == '\0' || strchr(message, '\n'))) abort();
 }
 
 #endif

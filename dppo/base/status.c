@@ -6,11 +6,19 @@
 
 static _Thread_local char message[1024];
 
+/* Values quoted from a file may hold line breaks and terminal escapes; a message is one line of plain text.
+ */
+static void make_one_line(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7F) *text = ' ';
+}
+
 dppo_status dppo_fail(dppo_status status, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
+    make_one_line(message);
     return status;
 }
 
@@ -23,6 +31,7 @@ dppo_status dppo_fail_in(dppo_status status, const char *format, ...) {
     va_end(arguments);
     if (snprintf(whole, sizeof whole, "%s: %s", prefix, message) < 0) return status;
     memcpy(message, whole, sizeof message);
+    make_one_line(message);
     return status;
 }
 

@@ -58,6 +58,7 @@ static bool read_unit(reader *r, unsigned *unit) {
     return true;
 }
 
+/* 1 to 4 bytes; the lead byte says how many, the others carry 6 bits each. */
 static void add_utf8(dppo_text *text, unsigned code) {
     char bytes[4];
     size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
@@ -176,6 +177,8 @@ static bool read_word(reader *r, dppo_config *node) {
 
 static dppo_status read_value(reader *r, int depth, dppo_config **value);
 
+/* "key": value of a map, or a value of a list. Python keeps the last of duplicate keys; here they are a
+ * mistake. */
 static dppo_status read_member(reader *r, int depth, dppo_config *container) {
     dppo_text key = {0};
     dppo_config *value = NULL;

@@ -27,6 +27,8 @@ static bool skip_digits(const char **p) {
     return true;
 }
 
+/* The exponent needs no sign and the mantissa no point: 1e-3 and 1e3 are floats to OmegaConf, strings to
+ * plain YAML 1.1. */
 static bool skip_exponent(const char **p) {
     if (**p != 'e' && **p != 'E') return false;
     (*p)++;

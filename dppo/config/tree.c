@@ -53,6 +53,8 @@ void dppo_config_free(dppo_config *root) {
     free(root);
 }
 
+/* The shell stays where it is, because its parent, its source line and references being resolved belong to
+ * the place. */
 void dppo_config_become(dppo_config *node, dppo_config *from) {
     dppo_config old = *node;
     free_contents(&old);
@@ -66,6 +68,7 @@ void dppo_config_become(dppo_config *node, dppo_config *from) {
     free(from);
 }
 
+/* Room for one more child; maps keep keys and items in arrays of one length. */
 static bool grow(dppo_config *container) {
     if (container->count < container->capacity) return true;
     size_t capacity = container->capacity ? 2 * container->capacity : 8;
@@ -167,6 +170,7 @@ dppo_status dppo_config_fail(const dppo_config *node, const char *format, ...) {
     return status;
 }
 
+/* Lists are addressed by numbers: "mlp_dims.0". */
 dppo_config *dppo_config_child(const dppo_config *map, const char *key, size_t length) {
     if (map->type == DPPO_CONFIG_LIST) {
         size_t index = 0;
@@ -395,6 +399,7 @@ static dppo_status remove_key(dppo_config *root, const char *path) {
     return DPPO_OK;
 }
 
+/* The value is parsed before the tree is touched: a refused assignment leaves it as it was. */
 dppo_status dppo_config_override(dppo_config *root, const char *assignment) {
     if (assignment[0] == '~') return remove_key(root, assignment + 1);
     size_t plus = strspn(assignment, "+");

@@ -1,3 +1,5 @@
+/* Checkpoints: ours, and the original's as torch.save wrote them. The format's name is checked before
+ * anything is read, so that a file of cases or demonstrations is not taken for a policy. */
 #include "data/files.h"
 
 #include <errno.h>
@@ -25,6 +27,7 @@ static dppo_status read_ours(const char *path, dppo_named *state) {
     return status == DPPO_OK ? dppo_hdf5_read(path, NULL, state) : status;
 }
 
+/* The first bytes decide, not the name: users rename files. */
 dppo_status dppo_checkpoint_read(const char *path, dppo_named *state) {
     static const char hdf5[] = "\x89HDF\r\n\x1a\n";
     char start[8] = {0};

@@ -1,3 +1,5 @@
+/* HDF5 files as named tensors. A file may come from anywhere: every size is checked against the bytes behind
+ * it, and nothing outside the file is followed. */
 #include "data/files.h"
 
 #include <errno.h>
@@ -31,6 +33,7 @@ static dppo_status fail_at(const reader *r, const char *reason) {
     return dppo_fail(DPPO_FORMAT, "%s: %s: %s", r->path, r->name, reason);
 }
 
+/* numpy's bool as h5py stores it: an enumeration FALSE, TRUE of one byte. */
 static bool is_bool_enum(hid_t type) {
     char *first = NULL, *second = NULL;
     if (H5Tget_size(type) != 1 || H5Tget_nmembers(type) != 2) return false;
@@ -44,6 +47,7 @@ static bool is_bool_enum(hid_t type) {
 
 typedef enum element { FLOATS, DOUBLES, INTEGERS, BYTES, BOOLS, SKIP, UNKNOWN } element;
 
+/* Half precision is read as float32, strings are passed over (D4RL keeps remarks among its data). */
 static element element_of(hid_t type) {
     size_t size = H5Tget_size(type);
     switch (H5Tget_class(type)) {
@@ -258,7 +262,6 @@ static hid_t file_type(dppo_dtype dtype) {
     case DPPO_BOOL:
         break;
     }
-    /* numpy's bool as h5py stores it */
     int8_t no = 0, yes = 1;
     hid_t type = H5Tenum_create(H5T_STD_I8LE);
     if (H5Tenum_insert(type, "FALSE", &no) < 0 || H5Tenum_insert(type, "TRUE", &yes) < 0) return -1;

@@ -99,6 +99,7 @@ static bool header(const char *p, array *a, char descr[16]) {
     return has_descr && has_order && has_shape;
 }
 
+/* Magic, version, length of the header (2 bytes in version 1, 4 later), header, data. */
 static dppo_status parse(const char *where, uint8_t *bytes, size_t length, array *a) {
     char descr[16] = "";
     size_t start = 10, text = 0;
@@ -123,6 +124,7 @@ static dppo_status parse(const char *where, uint8_t *bytes, size_t length, array
     return DPPO_OK;
 }
 
+/* The data must be exactly what the shape says: neither cut off nor followed by something else. */
 static dppo_status check_size(const char *where, const array *a) {
     char text[128];
     size_t wanted = elements[a->kind].size;
@@ -179,6 +181,8 @@ static dppo_status add_array(const char *path, const char *name, const array *a,
     return DPPO_OK;
 }
 
+/* What is in an .npz under another name than *.npy is refused rather than passed over: it would be missed
+ * later. */
 static dppo_status read_entry(const char *path, zip_t *archive, zip_uint64_t index, dppo_named *into) {
     const char *entry = zip_get_name(archive, index, 0);
     size_t length = entry ? strlen(entry) : 0, size;
