@@ -143,8 +143,10 @@ dppo_tensor *dppo_min_dim(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim
 dppo_tensor *dppo_argmax(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim);
 dppo_tensor *dppo_logsumexp(dppo_cx *cx, dppo_tensor *input, int ndim, const int *dims, bool keepdim);
 dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim);
+dppo_tensor *dppo_cumsum(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input,
                            double q);              /* over all elements, linear interpolation */
+dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int dim, bool keepdim);
 double dppo_item(dppo_cx *cx, dppo_tensor *input); /* of one element; NaN after a failure */
 
 /* -- matrices -----------------------------------------------------------------------------------------------

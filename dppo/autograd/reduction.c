@@ -615,21 +615,45 @@ static void cumprod_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
     gradients[0] = out;
 }
 
-dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim) {
-    reduced r;
-    if (!input || !plan_reduction(cx, "cumprod", input, input->ndim > 0, &dim, &r)) return NULL;
-    const float *x = rows_of(cx, "cumprod", input, &r);
+/* Running products or sums along `dim`, kept in double and rounded one by one. */
+static dppo_tensor *running(dppo_cx *cx, const char *name, dppo_tensor *input, const reduced *r, bool product,
+                            bool backwards) {
+    const float *x = rows_of(cx, name, input, r);
     int64_t n = dppo_numel(input);
     dppo_tensor *rows = x ? dppo_result(cx, DPPO_F32, 1, &n) : NULL;
     if (!rows) return NULL;
-    double product_so_far = 1.0;
+    double total = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        if (i % r.count == 0) product_so_far = 1.0;
-        product_so_far *= (double)x[i];
-        dppo_f32(rows)[i] = (float)product_so_far;
+        int64_t at = backwards ? n - 1 - i : i;
+        if (i % r->count == 0) total = product ? 1.0 : 0.0;
+        total = product ? total * (double)x[at] : total + (double)x[at];
+        dppo_f32(rows)[at] = (float)total;
     }
-    return record_reduced(cx, "cumprod", from_rows(cx, input, &r, rows), input, &r, cumprod_backward);
+    return from_rows(cx, input, r, rows);
 }
+
+dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "cumprod", input, input->ndim > 0, &dim, &r)) return NULL;
+    return record_reduced(cx, "cumprod", running(cx, "cumprod", input, &r, true, false), input, &r,
+                          cumprod_backward);
+}
+
+static void cumsum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    dppo_tensor *out = running(cx, "cumsum_backward", g, node->saved, false, true);
+    if (out) (void)dppo_record(cx, "cumsum_backward", out, 1, &g, dppo_no_second_derivative);
+    gradients[0] = out;
+}
+
+dppo_tensor *dppo_cumsum(dppo_cx *cx, dppo_tensor *input, int dim) {
+    reduced r;
+    if (!input || !plan_reduction(cx, "cumsum", input, input->ndim > 0, &dim, &r)) return NULL;
+    return record_reduced(cx, "cumsum", running(cx, "cumsum", input, &r, false, false), input, &r,
+                          cumsum_backward);
+}
+
+/* -- quantile
+ * ------------------------------------------------------------------------------------------------ */
 
 typedef struct ranked {
     float value;
@@ -645,56 +669,75 @@ static int compare_ranked(const void *left, const void *right) {
     return (a->at > b->at) - (a->at < b->at);
 }
 
-typedef struct quantile_saved {
+/* The neighbours of one result's rank, as positions in its row, and the weight of the upper one. */
+typedef struct neighbours {
     int64_t below, above;
-    float weight;
+    float weight, value;
+} neighbours;
+
+typedef struct quantile_saved {
+    reduced r;
+    neighbours *found; /* one a result */
 } quantile_saved;
 
-static void shares_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
-    dppo_tensor *sum = dppo_sum(cx, dppo_mul(cx, gg, node->saved), 0, NULL, false);
-    gradients[0] = dppo_reshape(cx, sum, node->inputs[0]->ndim, node->inputs[0]->shape);
+/* From the nearer end, as torch.lerp; the rank is float32 arithmetic as there. NaN when the row has one. */
+static neighbours interpolate(const float *x, int64_t n, double q, ranked *sorted) {
+    for (int64_t i = 0; i < n; i++)
+        sorted[i] = (ranked){x[i], i};
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_ranked);
+    float rank = isnan(sorted[n - 1].value) ? (float)(n - 1) : (float)q * (float)(n - 1);
+    ranked low = sorted[(int64_t)floorf(rank)], high = sorted[(int64_t)ceilf(rank)];
+    float a = low.value, b = high.value, w = rank - floorf(rank);
+    float value = w < 0.5f ? fmaf(w, b - a, a) : fmaf(-(b - a), 1.0f - w, b);
+    return (neighbours){low.at, high.at, w, value};
 }
 
 /* The neighbours share the gradient: 1 - weight and weight. */
 static void quantile_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const quantile_saved *s = node->saved;
-    dppo_tensor *x = node->inputs[0], *shares = dppo_zeros_like(cx, x), *out = dppo_zeros_like(cx, x);
+    dppo_tensor *x = node->inputs[0];
+    int64_t n = dppo_numel(x), results = n / s->r.count;
     const float *up = dppo_packed(cx, "quantile", g);
-    if (!shares || !out || !up) return;
-    dppo_f32(shares)[s->below] += 1.0f - s->weight;
-    dppo_f32(shares)[s->above] += s->weight;
-    dppo_f32(out)[s->below] += *up * (1.0f - s->weight);
-    dppo_f32(out)[s->above] += *up * s->weight;
-    dppo_node *again = dppo_record(cx, "quantile_backward", out, 1, &g, shares_backward);
-    if (again) again->saved = shares;
+    dppo_tensor *rows = up ? dppo_zeros(cx, DPPO_F32, 1, &n) : NULL;
+    if (!rows) return;
+    for (int64_t i = 0; i < results; i++) {
+        float *row = dppo_f32(rows) + i * s->r.count;
+        row[s->found[i].below] += up[i] * (1.0f - s->found[i].weight);
+        row[s->found[i].above] += up[i] * s->found[i].weight;
+    }
+    dppo_tensor *out = from_rows(cx, x, &s->r, rows);
+    if (out) (void)dppo_record(cx, "quantile_backward", out, 1, &g, dppo_no_second_derivative);
     gradients[0] = out;
 }
 
-/* Between the sorted neighbours of rank q (n - 1), from the nearer end, as torch.lerp; NaN when there is one.
- */
-dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input, double q) {
-    const float *x = dppo_packed(cx, "quantile", input);
-    if (!x) return NULL;
-    int64_t n = dppo_numel(input);
+dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int dim, bool keepdim) {
+    const char *name = "quantile";
+    quantile_saved saved;
+    if (!input || !plan_reduction(cx, name, input, dim == DPPO_ALL ? 0 : input->ndim > 0, &dim, &saved.r))
+        return NULL;
+    int64_t n = saved.r.count;
+    const float *x = rows_of(cx, name, input, &saved.r);
+    dppo_tensor *out = x ? reduced_result(cx, DPPO_F32, input, &saved.r, keepdim) : NULL;
+    if (!out) return NULL;
     if (n == 0 || !(q >= 0.0 && q <= 1.0))
         return dppo_context_fail(cx, DPPO_INVALID, "quantile: q = %g of %lld elements", q, (long long)n);
+    size_t results = (size_t)dppo_numel(out);
     ranked *sorted = malloc((size_t)n * sizeof *sorted);
-    if (!sorted)
-        return dppo_context_fail(cx, DPPO_NO_MEMORY, "quantile: no memory for %lld elements", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        sorted[i] = (ranked){x[i], i};
-    qsort(sorted, (size_t)n, sizeof *sorted, compare_ranked);
-    float rank = (float)q * (float)(n - 1);
-    if (isnan(sorted[n - 1].value)) rank = (float)(n - 1);
-    ranked low = sorted[(int64_t)floorf(rank)], high = sorted[(int64_t)ceilf(rank)];
+    saved.found = dppo_arena_alloc(dppo_context_arena(cx), (results + 1) * sizeof *saved.found);
+    for (size_t i = 0; sorted && saved.found && i < results; i++) {
+        saved.found[i] = interpolate(x + (int64_t)i * n, n, q, sorted);
+        dppo_f32(out)[i] = saved.found[i].value;
+    }
+    if (!sorted || !saved.found)
+        out = dppo_context_fail(cx, DPPO_NO_MEMORY, "quantile: no memory for %lld elements", (long long)n);
     free(sorted);
-    quantile_saved saved = {low.at, high.at, rank - floorf(rank)};
-    float a = low.value, b = high.value, w = saved.weight;
-    float value = w < 0.5f ? fmaf(w, b - a, a) : fmaf(-(b - a), 1.0f - w, b);
-    dppo_tensor *out = dppo_full(cx, DPPO_F32, 0, NULL, (double)value);
-    dppo_node *node = out ? dppo_record(cx, "quantile", out, 1, &input, quantile_backward) : NULL;
-    if (node) node->saved = saved_copy(cx, "quantile", &saved, sizeof saved);
+    dppo_node *node = out ? dppo_record(cx, name, out, 1, &input, quantile_backward) : NULL;
+    if (node) node->saved = saved_copy(cx, name, &saved, sizeof saved);
     return out;
+}
+
+dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input, double q) {
+    return dppo_quantile_dim(cx, input, q, DPPO_ALL, false);
 }
 
 double dppo_item(dppo_cx *cx, dppo_tensor *input) {

@@ -1,0 +1,398 @@
+/* Door entries of torch's pointwise functions, reductions, products of matrices and torch.nn layers. */
+#include "autograd/functions.h"
+#include "nn/layers.h"
+#include "parity/door.h"
+
+#include <math.h>
+
+static const dppo_config *args_of(dppo_call *call) {
+    return dppo_call_case(call)->args;
+}
+
+static const dppo_config *init_of(dppo_call *call) {
+    return dppo_call_case(call)->init;
+}
+
+static dppo_status result(dppo_call *call, dppo_tensor *tensor) {
+    return dppo_call_output(call, "result", tensor);
+}
+
+/* -- pointwise
+ * ------------------------------------------------------------------------------------------------- */
+
+#define UNARY(name)                                                                                          \
+    static dppo_status call_##name(dppo_call *call) {                                                        \
+        dppo_tensor *input;                                                                                  \
+        DPPO_TRY(dppo_call_input(call, "input", &input));                                                    \
+        return result(call, dppo_##name(dppo_call_context(call), input));                                    \
+    }
+
+/* in/other, or a number in args. */
+static dppo_status other_operand(dppo_call *call, dppo_tensor **other) {
+    double number;
+    *other = dppo_call_input_or_null(call, "other");
+    if (*other) return DPPO_OK;
+    DPPO_TRY(dppo_config_float(args_of(call), "other", &number));
+    *other = dppo_scalar(dppo_call_context(call), number);
+    return DPPO_OK;
+}
+
+#define BINARY(name)                                                                                         \
+    static dppo_status call_##name(dppo_call *call) {                                                        \
+        dppo_tensor *input, *other;                                                                          \
+        DPPO_TRY(dppo_call_input(call, "input", &input));                                                    \
+        DPPO_TRY(other_operand(call, &other));                                                               \
+        return result(call, dppo_##name(dppo_call_context(call), input, other));                             \
+    }
+
+#define UNARY_FUNCTIONS(X)                                                                                   \
+    X(neg)                                                                                                   \
+    X(abs)                                                                                                   \
+    X(sign)                                                                                                  \
+    X(exp)                                                                                                   \
+    X(log)                                                                                                   \
+    X(log1p)                                                                                                 \
+    X(sqrt)                                                                                                  \
+    X(square)                                                                                                \
+    X(sin)                                                                                                   \
+    X(cos)                                                                                                   \
+    X(tanh)                                                                                                  \
+    X(atanh)                                                                                                 \
+    X(sigmoid)                                                                                               \
+    X(erf)                                                                                                   \
+    X(isnan)
+#define BINARY_FUNCTIONS(X)                                                                                  \
+    X(add)                                                                                                   \
+    X(sub)                                                                                                   \
+    X(mul)                                                                                                   \
+    X(div)                                                                                                   \
+    X(maximum)                                                                                               \
+    X(minimum)                                                                                               \
+    X(gt)                                                                                                    \
+    X(ge)                                                                                                    \
+    X(lt)                                                                                                    \
+    X(le)                                                                                                    \
+    X(eq)                                                                                                    \
+    X(matmul)
+UNARY_FUNCTIONS(UNARY)
+BINARY_FUNCTIONS(BINARY)
+UNARY(relu)
+UNARY(gelu)
+UNARY(mish)
+
+static dppo_status call_round(dppo_call *call) {
+    dppo_tensor *input;
+    int64_t decimals;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_int_or(args_of(call), "decimals", 0, &decimals));
+    if (decimals != 0) return dppo_fail(DPPO_MISSING, "torch.round: decimals = %lld", (long long)decimals);
+    return result(call, dppo_round(dppo_call_context(call), input));
+}
+
+static dppo_status call_pow(dppo_call *call) {
+    dppo_tensor *input;
+    double exponent;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_float(args_of(call), "exponent", &exponent));
+    return result(call, dppo_pow_scalar(dppo_call_context(call), input, exponent));
+}
+
+static dppo_status bounds(dppo_call *call, double *min, double *max) {
+    DPPO_TRY(dppo_config_float_or(args_of(call), "min", -INFINITY, min));
+    return dppo_config_float_or(args_of(call), "max", INFINITY, max);
+}
+
+static dppo_status call_clamp(dppo_call *call) {
+    dppo_context *cx = dppo_call_context(call);
+    dppo_tensor *input, *low = dppo_call_input_or_null(call, "min"),
+                        *high = dppo_call_input_or_null(call, "max");
+    double min, max;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    if (low || high) return result(call, dppo_clamp_tensor(cx, input, low, high));
+    DPPO_TRY(bounds(call, &min, &max));
+    return result(call, dppo_clamp(cx, input, min, max));
+}
+
+/* On a clone, as a leaf that requires a gradient cannot be changed. */
+static dppo_status call_clamp_inplace(dppo_call *call) {
+    dppo_context *cx = dppo_call_context(call);
+    dppo_tensor *input;
+    double min, max;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(bounds(call, &min, &max));
+    return result(call, dppo_clamp_inplace(cx, dppo_clone(cx, input), min, max));
+}
+
+/* -- reductions
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef struct dim_args {
+    dppo_tensor *input;
+    int dims[DPPO_MAX_DIMS], count; /* count 0: all */
+    bool keepdim;
+} dim_args;
+
+/* in/input; args dim (one, a list, or absent) and keepdim. */
+static dppo_status dim_arguments(dppo_call *call, dim_args *a) {
+    const dppo_config *node = dppo_config_get(args_of(call), "dim");
+    int64_t wide[DPPO_MAX_DIMS];
+    size_t count = node ? 1 : 0;
+    DPPO_TRY(dppo_call_input(call, "input", &a->input));
+    DPPO_TRY(dppo_config_bool_or(args_of(call), "keepdim", false, &a->keepdim));
+    if (node && dppo_config_type_of(node) == DPPO_CONFIG_INT)
+        DPPO_TRY(dppo_config_int(node, NULL, &wide[0]));
+    else
+        DPPO_TRY(dppo_config_ints(args_of(call), "dim", wide, DPPO_MAX_DIMS, &count));
+    for (size_t i = 0; i < count; i++) {
+        if (wide[i] < -DPPO_MAX_DIMS || wide[i] > DPPO_MAX_DIMS)
+            return dppo_fail(DPPO_INVALID, "args/dim: %lld", (long long)wide[i]);
+        a->dims[i] = (int)wide[i];
+    }
+    a->count = (int)count;
+    return DPPO_OK;
+}
+
+/* Exactly one dim. */
+static dppo_status one_dim(dppo_call *call, dim_args *a) {
+    DPPO_TRY(dim_arguments(call, a));
+    return a->count == 1 ? DPPO_OK : dppo_fail(DPPO_INVALID, "args/dim: one dim expected, got %d", a->count);
+}
+
+#define OVER_DIMS(name)                                                                                      \
+    static dppo_status call_##name(dppo_call *call) {                                                        \
+        dim_args a;                                                                                          \
+        DPPO_TRY(dim_arguments(call, &a));                                                                   \
+        return result(call, dppo_##name(dppo_call_context(call), a.input, a.count, a.dims, a.keepdim));      \
+    }
+OVER_DIMS(sum)
+OVER_DIMS(mean)
+OVER_DIMS(nanmean)
+OVER_DIMS(logsumexp)
+
+#define ALONG_DIM(name)                                                                                      \
+    static dppo_status call_##name(dppo_call *call) {                                                        \
+        dim_args a;                                                                                          \
+        DPPO_TRY(one_dim(call, &a));                                                                         \
+        return result(call, dppo_##name(dppo_call_context(call), a.input, a.dims[0]));                       \
+    }
+ALONG_DIM(cumprod)
+ALONG_DIM(cumsum)
+ALONG_DIM(softmax)
+ALONG_DIM(log_softmax)
+
+/* correction, or unbiased (1 or 0), or 1. */
+static dppo_status correction_arg(dppo_call *call, int *correction) {
+    bool unbiased;
+    int64_t wide;
+    DPPO_TRY(dppo_config_bool_or(args_of(call), "unbiased", true, &unbiased));
+    DPPO_TRY(dppo_config_int_or(args_of(call), "correction", unbiased ? 1 : 0, &wide));
+    if (wide < 0 || wide > 1000000) return dppo_fail(DPPO_INVALID, "args/correction: %lld", (long long)wide);
+    *correction = (int)wide;
+    return DPPO_OK;
+}
+
+static dppo_status call_std(dppo_call *call) {
+    dim_args a;
+    int correction;
+    DPPO_TRY(dim_arguments(call, &a));
+    DPPO_TRY(correction_arg(call, &correction));
+    return result(call, dppo_std(dppo_call_context(call), a.input, a.count, a.dims, correction, a.keepdim));
+}
+
+static dppo_status call_var(dppo_call *call) {
+    dim_args a;
+    int correction;
+    DPPO_TRY(dim_arguments(call, &a));
+    DPPO_TRY(correction_arg(call, &correction));
+    return result(call, dppo_var(dppo_call_context(call), a.input, a.count, a.dims, correction, a.keepdim));
+}
+
+static dppo_status call_prod(dppo_call *call) {
+    dim_args a;
+    DPPO_TRY(dim_arguments(call, &a));
+    return result(call,
+                  dppo_prod(dppo_call_context(call), a.input, a.count ? a.dims[0] : DPPO_ALL, a.keepdim));
+}
+
+static dppo_status call_argmax(dppo_call *call) {
+    dim_args a;
+    DPPO_TRY(dim_arguments(call, &a));
+    return result(call,
+                  dppo_argmax(dppo_call_context(call), a.input, a.count ? a.dims[0] : DPPO_ALL, a.keepdim));
+}
+
+/* torch.max and torch.min: of all, along a dim (values and indices), or of two tensors. */
+static dppo_status extreme(dppo_call *call, bool largest) {
+    dppo_context *cx = dppo_call_context(call);
+    dppo_tensor *other = dppo_call_input_or_null(call, "other"), *indices = NULL;
+    dim_args a;
+    DPPO_TRY(dim_arguments(call, &a));
+    if (other) return result(call, (largest ? dppo_maximum : dppo_minimum)(cx, a.input, other));
+    if (a.count == 0) return result(call, (largest ? dppo_max_all : dppo_min_all)(cx, a.input));
+    dppo_tensor *values =
+        (largest ? dppo_max_dim : dppo_min_dim)(cx, a.input, a.dims[0], a.keepdim, &indices);
+    DPPO_TRY(dppo_call_output(call, "values", values));
+    return dppo_call_output(call, "indices", indices);
+}
+
+static dppo_status call_max(dppo_call *call) {
+    return extreme(call, true);
+}
+
+static dppo_status call_min(dppo_call *call) {
+    return extreme(call, false);
+}
+
+static dppo_status call_quantile(dppo_call *call) {
+    dim_args a;
+    double q;
+    DPPO_TRY(dim_arguments(call, &a));
+    DPPO_TRY(dppo_config_float(args_of(call), "q", &q));
+    return result(call, dppo_quantile_dim(dppo_call_context(call), a.input, q, a.count ? a.dims[0] : DPPO_ALL,
+                                          a.keepdim));
+}
+
+static dppo_status call_dot(dppo_call *call) {
+    dppo_tensor *input, *tensor = dppo_call_input_or_null(call, "tensor");
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    if (!tensor) DPPO_TRY(dppo_call_input(call, "other", &tensor));
+    return result(call, dppo_dot(dppo_call_context(call), input, tensor));
+}
+
+/* -- torch.nn
+ * ----------------------------------------------------------------------------------------------------- */
+
+static dppo_status call_identity(dppo_call *call) {
+    dppo_tensor *input;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    return result(call, input);
+}
+
+static dppo_status call_elu(dppo_call *call) {
+    dppo_tensor *input;
+    double alpha;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_float_or(init_of(call), "alpha", 1.0, &alpha));
+    return result(call, dppo_elu(dppo_call_context(call), input, alpha));
+}
+
+static dppo_status call_softplus(dppo_call *call) {
+    dppo_tensor *input;
+    double beta, threshold;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_float_or(init_of(call), "beta", 1.0, &beta));
+    DPPO_TRY(dppo_config_float_or(init_of(call), "threshold", 20.0, &threshold));
+    return result(call, dppo_softplus(dppo_call_context(call), input, beta, threshold));
+}
+
+static dppo_status call_dropout(dppo_call *call) {
+    dppo_tensor *input;
+    double p;
+    bool training;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_float_or(init_of(call), "p", 0.5, &p));
+    DPPO_TRY(dppo_config_bool_or(args_of(call), "training", true, &training));
+    return result(call, dppo_dropout(dppo_call_context(call), input, p, training));
+}
+
+static dppo_status call_mse_loss(dppo_call *call) {
+    dppo_tensor *input, *target;
+    const char *reduction;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_call_input(call, "target", &target));
+    DPPO_TRY(dppo_config_string_or(args_of(call), "reduction", "mean", &reduction));
+    if (reduction[0] != 'm') return dppo_fail(DPPO_MISSING, "mse_loss: reduction %s", reduction);
+    return result(call, dppo_mse_loss(dppo_call_context(call), input, target));
+}
+
+/* A module whose parameters the case's state replaces; its initial draws come from a generator of their own.
+ */
+static dppo_status call_linear(dppo_call *call) {
+    dppo_tensor *input;
+    int64_t in, out;
+    bool bias;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_int(init_of(call), "in_features", &in));
+    DPPO_TRY(dppo_config_int(init_of(call), "out_features", &out));
+    DPPO_TRY(dppo_config_bool_or(init_of(call), "bias", true, &bias));
+    dppo_generator *generator = dppo_generator_new(0);
+    if (!generator) return dppo_fail(DPPO_NO_MEMORY, "torch.nn.Linear: no memory");
+    dppo_linear_layer *layer = dppo_linear_layer_new(generator, in, out, bias);
+    dppo_generator_free(generator);
+    if (!layer) return DPPO_INVALID;
+    DPPO_TRY(dppo_call_module(call, &layer->module, false));
+    return result(call, dppo_linear_layer_forward(dppo_call_context(call), layer, input));
+}
+
+static dppo_status call_layer_norm(dppo_call *call) {
+    dppo_tensor *input;
+    const dppo_config *shape = dppo_config_get(init_of(call), "normalized_shape");
+    int64_t size[DPPO_MAX_DIMS];
+    size_t count = 1;
+    double eps;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_float_or(init_of(call), "eps", 1e-5, &eps));
+    if (shape && dppo_config_type_of(shape) == DPPO_CONFIG_INT)
+        DPPO_TRY(dppo_config_int(shape, NULL, &size[0]));
+    else
+        DPPO_TRY(dppo_config_ints(init_of(call), "normalized_shape", size, DPPO_MAX_DIMS, &count));
+    if (count != 1) return dppo_fail(DPPO_MISSING, "torch.nn.LayerNorm: over %zu dims", count);
+    dppo_layer_norm_layer *layer = dppo_layer_norm_layer_new(size[0], eps);
+    if (!layer) return DPPO_INVALID;
+    DPPO_TRY(dppo_call_module(call, &layer->module, false));
+    return result(call, dppo_layer_norm_layer_forward(dppo_call_context(call), layer, input));
+}
+
+static dppo_status call_embedding(dppo_call *call) {
+    dppo_tensor *input;
+    int64_t rows, size;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_int(init_of(call), "num_embeddings", &rows));
+    DPPO_TRY(dppo_config_int(init_of(call), "embedding_dim", &size));
+    dppo_generator *generator = dppo_generator_new(0);
+    if (!generator) return dppo_fail(DPPO_NO_MEMORY, "torch.nn.Embedding: no memory");
+    dppo_embedding_layer *layer = dppo_embedding_layer_new(generator, rows, size);
+    dppo_generator_free(generator);
+    if (!layer) return DPPO_INVALID;
+    DPPO_TRY(dppo_call_module(call, &layer->module, false));
+    return result(call, dppo_embedding_layer_forward(dppo_call_context(call), layer, input));
+}
+
+#define ENTRY(name) {"torch." #name, call_##name},
+const dppo_entry dppo_entries_math[] = {UNARY_FUNCTIONS(ENTRY)
+                                            BINARY_FUNCTIONS(ENTRY){"torch.round", call_round},
+                                        {"torch.pow", call_pow},
+                                        {"torch.clamp", call_clamp},
+                                        {"torch.clip", call_clamp},
+                                        {"torch.clamp_", call_clamp_inplace},
+                                        {"torch.Tensor.clamp_", call_clamp_inplace},
+                                        {"torch.sum", call_sum},
+                                        {"torch.mean", call_mean},
+                                        {"torch.nanmean", call_nanmean},
+                                        {"torch.std", call_std},
+                                        {"torch.var", call_var},
+                                        {"torch.prod", call_prod},
+                                        {"torch.cumprod", call_cumprod},
+                                        {"torch.cumsum", call_cumsum},
+                                        {"torch.max", call_max},
+                                        {"torch.min", call_min},
+                                        {"torch.argmax", call_argmax},
+                                        {"torch.logsumexp", call_logsumexp},
+                                        {"torch.softmax", call_softmax},
+                                        {"torch.log_softmax", call_log_softmax},
+                                        {"torch.quantile", call_quantile},
+                                        {"torch.dot", call_dot},
+                                        {"torch.nn.Linear", call_linear},
+                                        {"torch.nn.LayerNorm", call_layer_norm},
+                                        {"torch.nn.Embedding", call_embedding},
+                                        {"torch.nn.ReLU", call_relu},
+                                        {"torch.nn.ELU", call_elu},
+                                        {"torch.nn.GELU", call_gelu},
+                                        {"torch.nn.Mish", call_mish},
+                                        {"torch.nn.Softplus", call_softplus},
+                                        {"torch.nn.Sigmoid", call_sigmoid},
+                                        {"torch.nn.Tanh", call_tanh},
+                                        {"torch.nn.Identity", call_identity},
+                                        {"torch.nn.Dropout", call_dropout},
+                                        {"torch.nn.functional.mse_loss", call_mse_loss},
+                                        {NULL, NULL}};
