@@ -249,7 +249,6 @@ static dppo_status call_ppo_updates(dppo_call *call) {
     DPPO_TRY(dppo_call_module(call, module, true)); /* owns it from here on */
     if (!fits) return dppo_fail(DPPO_INVALID, "init: ppo_updates needs a PPODiffusion");
     self.ppo.base.learning = dppo_call_context(call);
-    (void)dppo_set_grad_enabled(self.ppo.base.learning, true); /* it learns, cotangents or not */
     dppo_status status = updates_options(&self, c->args, model);
     if (status == DPPO_OK) status = run_updates(&self, call);
     dppo_trained_free(&self.ppo.actor);
@@ -326,7 +325,6 @@ static dppo_status call_pretrain(dppo_call *call) {
     bool fits = dppo_diffusion_of(self.model) != NULL;
     DPPO_TRY(dppo_call_module(call, self.model, true));
     if (!fits) return dppo_fail(DPPO_INVALID, "init: pretrain needs a DiffusionModel");
-    (void)dppo_set_grad_enabled(dppo_call_context(call), true); /* it learns, cotangents or not */
     dppo_status status = pretraining_init(&self, c);
     if (status == DPPO_OK) status = pretraining_run(&self, call);
     if (status == DPPO_OK) status = output_state(call, self.ema, "ema/");
