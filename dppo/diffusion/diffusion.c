@@ -19,10 +19,12 @@ static void destroy(dppo_module *self) {
     free(model->retired);
 }
 
+/* The destructor marks our modules: a class name could belong to somebody else's struct. */
 dppo_diffusion *dppo_diffusion_of(dppo_module *module) {
     return module && module->destroy == destroy ? (dppo_diffusion *)module : NULL;
 }
 
+/* None of these, in Python, means no clipping: NaN here. */
 static dppo_status read_clipping(const dppo_config *config, dppo_diffusion *model) {
     DPPO_TRY(dppo_config_float_or_none(config, "denoised_clip_value", 1, &model->denoised_clip_value));
     DPPO_TRY(dppo_config_float_or_none(config, "randn_clip_value", 10, &model->randn_clip_value));
@@ -32,6 +34,7 @@ static dppo_status read_clipping(const dppo_config *config, dppo_diffusion *mode
     return DPPO_OK;
 }
 
+/* DDIM recomputes the noise from x_0, which makes no sense for a network that predicts x_0 itself. */
 static dppo_status read_ddim(const dppo_config *config, dppo_diffusion *model) {
     const char *discretize = NULL;
     DPPO_TRY(dppo_config_bool_or(config, "use_ddim", false, &model->use_ddim));

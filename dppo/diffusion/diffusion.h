@@ -7,7 +7,17 @@
  *
  * B batch, K denoising steps, K' fine-tuned ones, Ta action steps, Da action dimension, To, Do those of the
  * state. t (B) int64 is the denoising step, K-1 (noise) to 0; index (B) int64 the position in the DDIM
- * schedule, 0 (noise) to ddim_steps-1; index may be NULL with DDPM. */
+ * schedule, 0 (noise) to ddim_steps-1; index may be NULL with DDPM. *
+ * Where this departs from the original:
+ * 1. One fine-tuned step is refused by the PPO loss: the original's clip schedule is then 0 / 0 and its loss
+ * NaN.
+ * 2. With all rows of a batch on one side of K' only that side's network is evaluated; the numbers are the
+ * same.
+ * 3. min_sampling_denoising_std is a number; the original also takes an object that anneals it, which none of
+ * its configs use.
+ * 4. return_chain: false with K' = K is served; the original appends to a list that is not there.
+ * 5. A checkpoint of which nothing fits is an error (models/build.h); the original trains from scratch
+ * without a word. */
 #ifndef DPPO_DIFFUSION_DIFFUSION_H
 #define DPPO_DIFFUSION_DIFFUSION_H
 

@@ -95,7 +95,7 @@ static void ddim(dppo_cx *cx, int64_t denoising_steps, int64_t ddim_steps, dppo_
     s->ddim_sigmas = dppo_flip(cx, ddim_sigmas(cx, alphas, alphas_prev), 1, first);
 }
 
-/* From the context's arena to the heap, in place; NULL stays NULL. */
+/* From the context's arena to the heap, in place, for the schedule outlives the context; NULL stays NULL. */
 static bool keep(dppo_tensor **tensor) {
     if (!*tensor) return true;
     dppo_tensor *kept = dppo_tensor_heap((*tensor)->dtype, (*tensor)->ndim, (*tensor)->shape);

@@ -36,6 +36,8 @@ static dppo_tensor *noise_of_ddim(dppo_cx *cx, const dppo_schedule *s, dppo_tens
     return dppo_div(cx, noise, sqrt_one_minus_alpha);
 }
 
+/* Without clipping of x_0 the noise stays what the network said. eps_clip_value has no effect with DDPM,
+ * whose mean is made from x_0 and x_t alone. */
 dppo_tensor *dppo_predict_x0(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *x, dppo_tensor *t,
                              dppo_tensor *index, dppo_tensor **noise) {
     const dppo_schedule *s = &model->schedule;
@@ -87,6 +89,8 @@ dppo_tensor *dppo_initial_noise(dppo_cx *cx, const dppo_diffusion *model, int64_
     return dppo_randn(cx, 3, shape);
 }
 
+/* The noise is drawn at every step, also where std is 0: the stream of draws does not depend on the options.
+ */
 dppo_tensor *dppo_next_sample(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *mean, dppo_tensor *std,
                               bool last) {
     dppo_tensor *noise = clip(cx, dppo_randn_like(cx, mean), model->randn_clip_value);

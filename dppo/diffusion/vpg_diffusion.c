@@ -298,6 +298,7 @@ dppo_status dppo_vpg_diffusion_step(dppo_module *module) {
 /* -- construction
  * --------------------------------------------------------------------------------------------------- */
 
+/* DDPM's eta is 1 by definition: learning it is a mistake there, here an error. */
 static dppo_status read_options(const dppo_config *config, dppo_diffusion *model) {
     DPPO_TRY(dppo_read_ft_denoising_steps(config, model));
     DPPO_TRY(dppo_config_int_or(config, "ft_denoising_steps_d", 0, &model->ft_denoising_steps_d));

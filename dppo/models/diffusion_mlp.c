@@ -56,12 +56,14 @@ typedef struct diffusion_mlp {
     dppo_module *cond_mlp, *mlp_mean;  /* encoder of the state, or NULL; MLP or ResidualMLP */
 } diffusion_mlp;
 
+/* The constructor's arguments. */
 typedef struct diffusion_mlp_arguments {
     int64_t action_dim, horizon_steps, cond_dim, time_dim;
     dppo_mlp_options cond, mean; /* their dims are completed by fill() */
     bool residual_style;
 } diffusion_mlp_arguments;
 
+/* time_embedding is a Sequential: position, linear (2 x wider), Mish, linear. */
 static dppo_status add_time_embedding(diffusion_mlp *self, dppo_generator *generator) {
     dppo_module *sequential = dppo_module_new(sizeof *sequential, "Sequential");
     if (!sequential) return DPPO_NO_MEMORY;
@@ -76,6 +78,8 @@ static dppo_status add_time_embedding(diffusion_mlp *self, dppo_generator *gener
     return dppo_module_child(sequential, "3", &self->narrow->module);
 }
 
+/* The head's input is [chunk, time embedding, state]; with cond_mlp_dims the state is encoded first, by an
+ * MLP even where the head is residual. */
 static dppo_status fill(diffusion_mlp *self, const dppo_config *config, diffusion_mlp_arguments *a,
                         dppo_generator *generator) {
     int64_t encoded = a->cond_dim, chunk = a->action_dim * a->horizon_steps;

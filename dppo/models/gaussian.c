@@ -49,6 +49,7 @@ dppo_status dppo_build_gaussian_model(const dppo_config *config, dppo_generator 
 /* -- the distribution
  * ------------------------------------------------------------------------------------------ */
 
+/* A GaussianModel has no frozen actor: use_base_policy changes nothing there. */
 bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_tensor *state,
                                 bool deterministic, bool use_base_policy, dppo_tensor **mean,
                                 dppo_tensor **scale) {

@@ -58,6 +58,7 @@ static dppo_status add_head(gaussian_mlp *self, const char *name, const dppo_mlp
     return dppo_module_child(&self->module, name, *head);
 }
 
+/* The base ends in an activation, normalised where layers are; the heads see features. */
 static dppo_status add_base_and_heads(gaussian_mlp *self, const gaussian_mlp_arguments *a,
                                       dppo_generator *generator) {
     dppo_mlp_options base = a->trunk;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What forward() needs of a layer, beside the registry: borrowed from it. */
 typedef struct mlp_layer {
     dppo_linear_layer *linear;
     dppo_layer_norm_layer *norm; /* or NULL */
@@ -49,6 +50,8 @@ static dppo_status add_layer(mlp *self, const dppo_mlp_options *options, size_t 
     return dppo_module_child(sequential, "norm_1", &layer->norm->module);
 }
 
+/* Layers are made, and their weights drawn, from the input on, as the original's constructor does. A failure
+ * leaves a part: the caller frees the whole. */
 static dppo_status fill(mlp *self, const dppo_mlp_options *options, dppo_generator *generator) {
     DPPO_TRY(dppo_activation_from_name(options->activation_type, &self->activation));
     DPPO_TRY(dppo_activation_from_name(options->out_activation_type, &self->out_activation));
@@ -122,6 +125,7 @@ dppo_status dppo_mlp_options_add_hidden(dppo_mlp_options *options, const dppo_co
     return DPPO_OK;
 }
 
+/* `verbose` is accepted: it only makes the original print its layers. */
 dppo_status dppo_build_mlp(const dppo_config *config, dppo_generator *generator, dppo_module **module) {
     static const char *const keys[] = {"dim_list",
                                        "append_dim",

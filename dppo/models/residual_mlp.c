@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+/* TwoLayerPreActivationResNetLinear of the original; width is the same in and out. */
 typedef struct block {
     dppo_linear_layer *l1, *l2;
     dppo_layer_norm_layer *norm1, *norm2; /* or NULL */
@@ -31,6 +32,8 @@ static dppo_status add_norm(dppo_module *parent, const char *name, int64_t size,
     return *layer ? dppo_module_child(parent, name, &(*layer)->module) : DPPO_INVALID;
 }
 
+/* The block's norms have an epsilon of 1e-6, the output's has torch's default of 1e-5. Registered after both
+ * layers, as in the original, though they come first in forward(). */
 static dppo_status add_block(dppo_module *list, const char *name, int64_t hidden, bool use_layernorm,
                              dppo_generator *generator, block *added) {
     dppo_module *parent = dppo_module_new(sizeof *parent, "TwoLayerPreActivationResNetLinear");
