@@ -47,26 +47,30 @@ static void run_steps(dppo_optimizer *optimizer, dppo_tensor *parameter, const d
     }
 }
 
+/* The parameter that is stepped is a copy of the input: its gradient is the case's, not the tape's. */
 static dppo_status call_optimizer(dppo_call *call, dppo_optimizer_kind kind) {
-    dppo_tensor *parameter, *gradients;
-    DPPO_TRY(dppo_call_input(call, "params", &parameter));
+    dppo_tensor *start, *gradients;
+    DPPO_TRY(dppo_call_input(call, "params", &start));
     DPPO_TRY(dppo_call_input(call, "grads", &gradients));
-    bool fits = parameter->dtype == DPPO_F32 && gradients->dtype == DPPO_F32 &&
-                gradients->ndim == parameter->ndim + 1 &&
-                dppo_numel(gradients) == gradients->shape[0] * dppo_numel(parameter);
+    bool fits = start->dtype == DPPO_F32 && gradients->dtype == DPPO_F32 &&
+                gradients->ndim == start->ndim + 1 &&
+                dppo_numel(gradients) == gradients->shape[0] * dppo_numel(start);
     if (!fits)
         return dppo_fail(DPPO_INVALID, "in/grads must be in/params with a dimension of steps in front");
     dppo_optimizer_options options = dppo_optimizer_defaults(kind);
     DPPO_TRY(optimizer_options(dppo_call_case(call)->init, &options));
-    dppo_tensor *after = dppo_result(dppo_call_context(call), DPPO_F32, gradients->ndim, gradients->shape);
-    if (!after) return dppo_context_status(dppo_call_context(call));
-    parameter->grad = dppo_tensor_heap(DPPO_F32, parameter->ndim, parameter->shape); /* freed with the leaf */
+    dppo_context *cx = dppo_call_context(call);
+    dppo_tensor *after = dppo_result(cx, DPPO_F32, gradients->ndim, gradients->shape);
+    dppo_tensor *parameter = dppo_result(cx, DPPO_F32, start->ndim, start->shape);
+    dppo_tensor *grad = dppo_result(cx, DPPO_F32, start->ndim, start->shape);
+    DPPO_TRY(dppo_context_status(cx));
+    DPPO_TRY(dppo_tensor_copy(parameter, start));
+    parameter->grad = grad;
     dppo_optimizer *optimizer = dppo_optimizer_new(kind, options, 1, &parameter);
-    bool whole = optimizer && parameter->grad;
-    if (whole) run_steps(optimizer, parameter, gradients, dppo_f32(after));
+    if (!optimizer) return dppo_fail(DPPO_NO_MEMORY, "optimizer: out of memory");
+    run_steps(optimizer, parameter, gradients, dppo_f32(after));
     dppo_optimizer_free(optimizer);
-    return whole ? dppo_call_output(call, "params", after)
-                 : dppo_fail(DPPO_NO_MEMORY, "optimizer: out of memory");
+    return dppo_call_output(call, "params", after);
 }
 
 static dppo_status call_adam(dppo_call *call) {
