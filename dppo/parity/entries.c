@@ -5,28 +5,8 @@
 #include <string.h>
 
 static const dppo_entry *const lists[] = {
-#if __has_include("parity/entries_shape.c")
-    dppo_entries_shape,
-#endif
-#if __has_include("parity/entries_math.c")
-    dppo_entries_math,
-#endif
-#if __has_include("parity/entries_optim.c")
-    dppo_entries_optim,
-#endif
-#if __has_include("parity/entries_models.c")
-    dppo_entries_models,
-#endif
-#if __has_include("parity/entries_diffusion.c")
-    dppo_entries_diffusion,
-#endif
-#if __has_include("parity/entries_envs.c")
-    dppo_entries_envs,
-#endif
-#if __has_include("parity/entries_algorithms.c")
-    dppo_entries_algorithms,
-#endif
-    NULL,
+    dppo_entries_shape,     dppo_entries_math, dppo_entries_optim,      dppo_entries_models,
+    dppo_entries_diffusion, dppo_entries_envs, dppo_entries_algorithms,
 };
 
 enum { LISTS = sizeof lists / sizeof lists[0], MAX_ENTRIES = 1024 };
@@ -39,7 +19,7 @@ static int by_name(const void *a, const void *b) {
 
 static void merge(void) {
     for (size_t i = 0; i < LISTS; i++)
-        for (const dppo_entry *entry = lists[i]; entry && entry->function; entry++)
+        for (const dppo_entry *entry = lists[i]; entry->function; entry++)
             if (merged_count < MAX_ENTRIES) merged[merged_count++] = *entry;
     qsort(merged, merged_count, sizeof merged[0], by_name);
 }
