@@ -31,12 +31,20 @@ void dppo_manual_seed(dppo_generator *generator, uint64_t seed) {
     generator->normal = 0;
 }
 
+static inline uint32_t twist(uint32_t first, uint32_t second) {
+    uint32_t mixed = (first & UPPER) | (second & LOWER);
+    return (mixed >> 1) ^ (TWIST & (0 - (mixed & 1)));
+}
+
+/* w[i] = w[i + 397] ^ twist(w[i], w[i + 1]), indices modulo 624; two loops, so that none needs a remainder.
+ */
 static void regenerate(dppo_generator *generator) {
     uint32_t *w = generator->words;
-    for (size_t i = 0; i < DPPO_MT_WORDS; i++) {
-        uint32_t mixed = (w[i] & UPPER) | (w[(i + 1) % DPPO_MT_WORDS] & LOWER);
-        w[i] = w[(i + SHIFT) % DPPO_MT_WORDS] ^ (mixed >> 1) ^ (mixed & 1 ? TWIST : 0);
-    }
+    for (size_t i = 0; i < DPPO_MT_WORDS - SHIFT; i++)
+        w[i] = w[i + SHIFT] ^ twist(w[i], w[i + 1]);
+    for (size_t i = DPPO_MT_WORDS - SHIFT; i < DPPO_MT_WORDS - 1; i++)
+        w[i] = w[i + SHIFT - DPPO_MT_WORDS] ^ twist(w[i], w[i + 1]);
+    w[DPPO_MT_WORDS - 1] = w[SHIFT - 1] ^ twist(w[DPPO_MT_WORDS - 1], w[0]);
     generator->position = 0;
 }
 
