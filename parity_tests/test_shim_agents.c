@@ -1,0 +1,297 @@
+/* The learners of the torch side beside those of C: equal from the start, able to continue from their own
+ * state and from each other's, and one update from one state gives the same numbers. */
+#include "shim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N = 4, T = 6, OBS = 5, TA = 2, DA = 3, KFT = 3 };
+
+#define SCHEDULE "{\"first_cycle_steps\": 20, \"warmup_steps\": 2, \"min_lr\": 1e-4}"
+#define CRITIC                                                                                               \
+    "\"critic\": {\"_target_\": \"CriticObs\", \"cond_dim\": 5, \"mlp_dims\": [16, 16, 16], "                \
+    "\"activation_type\": \"Mish\", \"residual_style\": true}"
+#define DIFFUSION_MLP                                                                                        \
+    "{\"_target_\": \"DiffusionMLP\", \"action_dim\": 3, \"horizon_steps\": 2, \"cond_dim\": 5, "            \
+    "\"mlp_dims\": [32, 32, 32], \"activation_type\": \"ReLU\", \"residual_style\": true}"
+#define SIZES                                                                                                \
+    "\"seed\": 7, \"obs_dim\": 5, \"action_dim\": 3, \"horizon_steps\": 2, \"act_steps\": 2, "               \
+    "\"cond_steps\": 1, \"env\": {\"n_envs\": 4}, "
+#define TRAIN                                                                                                \
+    "\"train\": {\"n_critic_warmup_itr\": 1, \"gamma\": 0.99, \"actor_lr\": 1e-3, \"actor_weight_decay\": "  \
+    "0.01, \"actor_lr_scheduler\": " SCHEDULE ", \"critic_lr\": 1e-3, \"critic_weight_decay\": 0, "          \
+    "\"critic_lr_scheduler\": " SCHEDULE ", \"reward_scale_running\": true, \"batch_size\": 8, "             \
+    "\"logprob_batch_size\": 8, \"update_epochs\": 2, \"vf_coef\": 0.5, \"ent_coef\": 0.01, "                \
+    "\"target_kl\": 1, \"max_grad_norm\": 0.5, \"use_bc_loss\": true, \"bc_loss_coeff\": 0.1}, "
+
+static const char diffusion_config[] =
+    "{\"_target_\": \"agent.TrainPPODiffusionAgent\", " SIZES TRAIN
+    "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, \"clip_ploss_coef\": 0.01, "
+    "\"randn_clip_value\": 3, \"actor\": " DIFFUSION_MLP ", " CRITIC
+    ", \"ft_denoising_steps\": 3, \"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, "
+    "\"action_dim\": 3, \"device\": \"cpu\"}}";
+
+static const char gaussian_config[] =
+    "{\"_target_\": \"agent.TrainPPOGaussianAgent\", " SIZES TRAIN
+    "\"model\": {\"_target_\": \"PPO_Gaussian\", \"clip_ploss_coef\": 0.1, \"randn_clip_value\": 3, "
+    "\"actor\": {\"_target_\": \"Gaussian_MLP\", \"mlp_dims\": [32, 32], \"activation_type\": \"ReLU\", "
+    "\"cond_dim\": 5, \"horizon_steps\": 2, \"action_dim\": 3}, " CRITIC
+    ", \"horizon_steps\": 2, \"device\": \"cpu\"}}";
+
+static const char pretrain_config[] =
+    "{\"_target_\": \"agent.TrainDiffusionAgent\", " SIZES
+    "\"train\": {\"learning_rate\": 1e-3, \"weight_decay\": 1e-6, \"lr_scheduler\": " SCHEDULE "}, "
+    "\"ema\": {\"decay\": 0.9}, \"model\": {\"_target_\": \"DiffusionModel\", \"network\": " DIFFUSION_MLP
+    ", \"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3}}";
+
+static void ok(dppo_status status) {
+    if (status != DPPO_OK) fail_msg("%s", dppo_message());
+}
+
+static dppo_agent *make(const dppo_agent_class *side, const char *json) {
+    dppo_config *config;
+    dppo_agent *agent;
+    ok(dppo_config_parse_json(json, "config", &config));
+    ok(side->create(config, &agent));
+    dppo_config_free(config);
+    return agent;
+}
+
+/* Observations, rewards and ends of episodes from a seed; actions from the agent. */
+typedef struct rollout {
+    float obs[T + 1][N][OBS], chains[T * N * (KFT + 1) * TA * DA], actions[N * TA * DA];
+    double reward[T][N], terminated[T][N], firsts[T + 1][N];
+} rollout;
+
+static void fill(rollout *made, uint64_t seed) {
+    dppo_generator *generator = dppo_generator_new(seed);
+    dppo_tensor view = {
+        .dtype = DPPO_F32, .ndim = 1, .shape = {(T + 1) * N * OBS}, .stride = {1}, .data = made->obs};
+    assert_non_null(generator);
+    ok(dppo_draw_randn(generator, &view));
+    for (int t = 0; t < T; t++)
+        for (int n = 0; n < N; n++) {
+            made->reward[t][n] = dppo_random_double(generator) * 3 - 1;
+            made->terminated[t][n] = dppo_random_double(generator) < 0.2;
+            made->firsts[t][n] = t == 0 || made->terminated[t - 1][n] != 0;
+        }
+    dppo_generator_free(generator);
+}
+
+static dppo_rollout collect(const dppo_agent_class *side, dppo_agent *agent, int chain_length,
+                            rollout *made) {
+    for (int t = 0; t < T; t++)
+        ok(side->act(agent, N, made->obs[t][0], false, made->actions,
+                     made->chains + (size_t)t * N * (size_t)chain_length * TA * DA));
+    return (dppo_rollout){.n_steps = T,
+                          .n_envs = N,
+                          .chain_length = chain_length,
+                          .cond_steps = 1,
+                          .obs_dim = OBS,
+                          .horizon_steps = TA,
+                          .action_dim = DA,
+                          .obs = made->obs[0][0],
+                          .chains = made->chains,
+                          .reward = made->reward[0],
+                          .terminated = made->terminated[0],
+                          .firsts = made->firsts[0],
+                          .last_obs = made->obs[T][0]};
+}
+
+static void iterate(const dppo_agent_class *side, dppo_agent *agent, int chain_length, int itr,
+                    dppo_trace *trace, dppo_update_metrics *metrics) {
+    static rollout made;
+    fill(&made, (uint64_t)(100 + itr));
+    dppo_rollout data = collect(side, agent, chain_length, &made);
+    ok(side->update(agent, itr, &data, metrics, trace));
+    ok(side->end_iteration(agent, itr));
+}
+
+static dppo_named state_of(const dppo_agent_class *side, const dppo_agent *agent) {
+    dppo_named state = {0};
+    ok(side->save(agent, &state));
+    return state;
+}
+
+/* Names of `a` that `b` lacks, or that differ by more than `tolerance` (absolute and relative). */
+static size_t differences(const dppo_named *a, const dppo_named *b, double tolerance) {
+    size_t count = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        const dppo_tensor *x = a->entries[i].tensor, *y = dppo_named_get(b, a->entries[i].name);
+        bool same = y && x->dtype == y->dtype && dppo_same_shape(x, y);
+        for (int64_t e = 0; same && e < dppo_numel(x); e++) {
+            double p = dppo_tensor_at(x, e), q = dppo_tensor_at(y, e);
+            same = fabs(p - q) <= tolerance * (1 + fabs(q));
+        }
+        if (!same) print_message("%s differs%s\n", a->entries[i].name, y ? "" : ": absent");
+        count += !same;
+    }
+    return count;
+}
+
+static void assert_same(const dppo_agent_class *one, const dppo_agent *a, const dppo_agent_class *other,
+                        const dppo_agent *b, double tolerance) {
+    dppo_named first = state_of(one, a), second = state_of(other, b);
+    assert_int_equal(differences(&first, &second, tolerance), 0);
+    assert_int_equal(differences(&second, &first, tolerance), 0);
+    dppo_named_free(&first);
+    dppo_named_free(&second);
+}
+
+static void move_state(const dppo_agent_class *from, const dppo_agent *a, const dppo_agent_class *to,
+                       dppo_agent *b) {
+    dppo_named state = state_of(from, a);
+    ok(to->load(b, &state));
+    dppo_named_free(&state);
+}
+
+/* -- the torch side alone
+ * ------------------------------------------------------------------------------------ */
+
+static void check_resume(const char *config, int chain_length) {
+    const dppo_agent_class *side = &shim_agent_class;
+    dppo_agent *straight = make(side, config), *resumed = make(side, config);
+    dppo_update_metrics metrics;
+    iterate(side, straight, chain_length, 0, NULL, &metrics);
+    iterate(side, straight, chain_length, 1, NULL, &metrics);
+    move_state(side, straight, side, resumed);
+    iterate(side, straight, chain_length, 2, NULL, &metrics);
+    iterate(side, resumed, chain_length, 2, NULL, &metrics);
+    assert_same(side, straight, side, resumed, 0);
+    side->destroy(straight);
+    side->destroy(resumed);
+}
+
+static void resumes_diffusion(void **state) {
+    (void)state;
+    check_resume(diffusion_config, KFT + 1);
+}
+
+static void resumes_gaussian(void **state) {
+    (void)state;
+    check_resume(gaussian_config, 1);
+}
+
+/* During the critic's warm-up the actor stands still; afterwards it moves. */
+static void warms_the_critic_up(void **state) {
+    (void)state;
+    const dppo_agent_class *side = &shim_agent_class;
+    dppo_agent *agent = make(side, diffusion_config);
+    dppo_update_metrics metrics;
+    const char *name = "model/actor_ft.mlp_mean.layers.0.weight";
+    double before, warm, after;
+    dppo_named saved[3];
+    saved[0] = state_of(side, agent);
+    iterate(side, agent, KFT + 1, 0, NULL, &metrics);
+    saved[1] = state_of(side, agent);
+    iterate(side, agent, KFT + 1, 1, NULL, &metrics);
+    saved[2] = state_of(side, agent);
+    before = dppo_tensor_at(dppo_named_get(&saved[0], name), 0);
+    warm = dppo_tensor_at(dppo_named_get(&saved[1], name), 0);
+    after = dppo_tensor_at(dppo_named_get(&saved[2], name), 0);
+    assert_true(before == warm);
+    assert_true(warm != after);
+    for (int i = 0; i < 3; i++)
+        dppo_named_free(&saved[i]);
+    side->destroy(agent);
+}
+
+static void refuses(void **state) {
+    (void)state;
+    dppo_config *config;
+    dppo_agent *agent;
+    ok(dppo_config_parse_json("{\"_target_\": \"a.NoSuchAgent\"}", "config", &config));
+    assert_int_equal(shim_agent_class.create(config, &agent), DPPO_MISSING);
+    assert_non_null(strstr(dppo_message(), "NoSuchAgent"));
+    dppo_config_free(config);
+    agent = make(&shim_agent_class, pretrain_config);
+    dppo_named empty = {0};
+    assert_int_equal(shim_agent_class.load(agent, &empty), DPPO_INVALID);
+    assert_int_equal(shim_agent_class.update(agent, 0, NULL, NULL, NULL), DPPO_MISSING);
+    shim_agent_class.destroy(agent);
+}
+
+/* -- both sides
+ * ------------------------------------------------------------------------------------------------ */
+
+static double row_gap(const dppo_trace_row *a, const dppo_trace_row *b) {
+    double worst = 0;
+#define GAP(field) worst = fmax(worst, fabs(a->field - b->field) / (1 + fabs(b->field)));
+    DPPO_TRACE_COLUMNS(GAP)
+#undef GAP
+    return worst;
+}
+
+/* Each iteration from one state: first rows of the trace to rounding, later ones as rounding grows. */
+static void check_both(const char *config, int chain_length) {
+    const dppo_agent_class *c = &dppo_c_agent_class, *torch = &shim_agent_class;
+    dppo_agent *a = make(c, config), *b = make(torch, config);
+    assert_same(c, a, torch, b, 0);
+    for (int itr = 0; itr < 3; itr++) {
+        dppo_update_metrics metrics_c, metrics_torch;
+        dppo_trace trace_c = {0}, trace_torch = {0};
+        iterate(c, a, chain_length, itr, &trace_c, &metrics_c);
+        iterate(torch, b, chain_length, itr, &trace_torch, &metrics_torch);
+        assert_true(trace_c.count > 0);
+        assert_int_equal(trace_c.count, trace_torch.count);
+        for (size_t i = 0; i < trace_c.count; i++) {
+            double gap = row_gap(&trace_c.rows[i], &trace_torch.rows[i]);
+            if (!(gap <= 1e-4)) fail_msg("iteration %d, minibatch %zu: gap %g", itr, i, gap);
+        }
+        assert_true(fabs(metrics_c.explained_variance - metrics_torch.explained_variance) <= 1e-4);
+        assert_same(c, a, torch, b, 1e-4);
+        move_state(itr % 2 ? torch : c, itr % 2 ? b : a, itr % 2 ? c : torch, itr % 2 ? a : b);
+        assert_same(c, a, torch, b, 0);
+        free(trace_c.rows);
+        free(trace_torch.rows);
+    }
+    c->destroy(a);
+    torch->destroy(b);
+}
+
+static void agrees_diffusion(void **state) {
+    (void)state;
+    check_both(diffusion_config, KFT + 1);
+}
+
+static void agrees_gaussian(void **state) {
+    (void)state;
+    check_both(gaussian_config, 1);
+}
+
+static void agrees_pretraining(void **state) {
+    (void)state;
+    const dppo_agent_class *c = &dppo_c_agent_class, *torch = &shim_agent_class;
+    dppo_agent *a = make(c, pretrain_config), *b = make(torch, pretrain_config);
+    static rollout made;
+    fill(&made, 3);
+    for (int step = 0; step < 6; step++) {
+        double loss_c, loss_torch, norm_c, norm_torch;
+        const float *actions = &made.obs[0][0][0] + step, *obs = made.obs[1][0];
+        ok(c->pretrain_step(a, N, actions, obs, step % 3, &loss_c, &norm_c));
+        ok(torch->pretrain_step(b, N, actions, obs, step % 3, &loss_torch, &norm_torch));
+        assert_true(fabs(loss_c - loss_torch) <= 1e-5 && fabs(norm_c - norm_torch) <= 1e-4);
+        ok(c->pretrain_end_epoch(a));
+        ok(torch->pretrain_end_epoch(b));
+        assert_same(c, a, torch, b, 1e-4);
+    }
+    c->destroy(a);
+    torch->destroy(b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(resumes_diffusion),   cmocka_unit_test(resumes_gaussian),
+        cmocka_unit_test(warms_the_critic_up), cmocka_unit_test(refuses),
+        cmocka_unit_test(agrees_gaussian),     cmocka_unit_test(agrees_diffusion),
+        cmocka_unit_test(agrees_pretraining),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
