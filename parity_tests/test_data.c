@@ -62,8 +62,7 @@ static size_t files_in_folder(void) {
     return count;
 }
 
-/* -- every dtype, rank 0 to 3, an empty one, values at the edges
- * ------------------------------------------------ */
+/* -- every dtype, rank 0 to 3, an empty one, values at the edges -- */
 static dppo_named sample(void) {
     dppo_named map = {0};
     float *f = dppo_f32(dppo_named_add(&map, "net/weight", DPPO_F32, 2, (int64_t[]){40, 50}));
@@ -433,8 +432,30 @@ static void test_pt_refused(void **unused) {
     assert_refused(dppo_pt_read(in_folder("old.pt"), &map), "old.pt", "legacy");
 }
 
-/* -- checkpoints
- * --------------------------------------------------------------------------------------------------- */
+/* One flipped bit among the numbers of a stored array: only the checksum can tell. */
+static void test_npz_checksum(void **unused) {
+    (void)unused;
+    const char *path = in_folder("crc.npz");
+    dppo_named map = {0};
+    float *values = dppo_f32(dppo_named_add(&map, "x", DPPO_F32, 1, (int64_t[]){1000}));
+    for (int i = 0; i < 1000; i++)
+        values[i] = (float)i;
+    assert_ok(dppo_npz_write(path, &map, false));
+    char *bytes;
+    size_t length;
+    assert_ok(dppo_read_file(path, &bytes, &length));
+    bytes[2000] = (char)(bytes[2000] ^ 1);
+    dppo_text text = {0};
+    dppo_text_append(&text, bytes, length);
+    assert_ok(dppo_text_save(&text, path));
+    dppo_named_free(&map);
+    assert_refused(dppo_npz_read(path, &map), "crc.npz", "x.npy: truncated or damaged");
+    dppo_named_free(&map);
+    dppo_text_free(&text);
+    free(bytes);
+}
+
+/* -- checkpoints -- */
 static void test_checkpoint(void **unused) {
     (void)unused;
     const char *path = in_folder("state.h5");
@@ -493,8 +514,7 @@ static void test_failed_write_keeps_the_old_file(void **unused) {
     dppo_named_free(&again);
 }
 
-/* -- D4RL, its conversion and the sequences
- * ------------------------------------------------------------------------ */
+/* -- D4RL, its conversion and the sequences -- */
 /* Rows 0-3 end terminal, 4-5 time out without reward, 6-12 end both ways at once, 13-14 never end. Do = 2, Da
  * = 1. */
 enum { ROWS = 15 };
@@ -599,6 +619,16 @@ static void test_d4rl_to_sequences(void **unused) {
     assert_ok(dppo_npz_read(in_folder("train.npz"), &map));
     assert_int_equal(dppo_named_get(&map, "traj_lengths")->shape[0], 1);
     dppo_named_free(&map);
+
+    /* An end that is terminal and timeout counts twice: of the first three ends two are row 3, one is row 5.
+     */
+    data.timeouts[3] = 1;
+    assert_ok(dppo_d4rl_write(path, &data, NULL));
+    data.timeouts[3] = 0;
+    assert_ok(dppo_d4rl_convert(path, folder, 3));
+    assert_ok(dppo_npz_read(in_folder("train.npz"), &map));
+    assert_int_equal(dppo_named_get(&map, "traj_lengths")->shape[0], 1);
+    dppo_named_free(&map);
 }
 
 /* Lengths 3, 1, 5 with horizon 2: starts 0 1 | - | 4 5 6 7. states[i] = (i), actions[i] = (10 i). */
@@ -670,21 +700,14 @@ static void test_normalization_refused(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hdf5_round_trip),
-        cmocka_unit_test(test_files_are_reproducible),
-        cmocka_unit_test(test_hdf5_foreign_types),
-        cmocka_unit_test(test_hdf5_hostile),
-        cmocka_unit_test(test_npz_round_trip),
-        cmocka_unit_test(test_npz_headers),
-        cmocka_unit_test(test_damaged_files),
-        cmocka_unit_test(test_pt_values),
-        cmocka_unit_test(test_pt_refused),
-        cmocka_unit_test(test_checkpoint),
-        cmocka_unit_test(test_failed_write_keeps_the_old_file),
-        cmocka_unit_test(test_d4rl_round_trip),
-        cmocka_unit_test(test_d4rl_to_sequences),
-        cmocka_unit_test(test_sequences),
-        cmocka_unit_test(test_normalization_refused),
+        cmocka_unit_test(test_hdf5_round_trip),    cmocka_unit_test(test_files_are_reproducible),
+        cmocka_unit_test(test_hdf5_foreign_types), cmocka_unit_test(test_hdf5_hostile),
+        cmocka_unit_test(test_npz_round_trip),     cmocka_unit_test(test_npz_headers),
+        cmocka_unit_test(test_npz_checksum),       cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_pt_values),          cmocka_unit_test(test_pt_refused),
+        cmocka_unit_test(test_checkpoint),         cmocka_unit_test(test_failed_write_keeps_the_old_file),
+        cmocka_unit_test(test_d4rl_round_trip),    cmocka_unit_test(test_d4rl_to_sequences),
+        cmocka_unit_test(test_sequences),          cmocka_unit_test(test_normalization_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -57,8 +57,7 @@ static bool take(parser *p, const char *token) {
     return true;
 }
 
-/* -- operations
- * -------------------------------------------------------------------------------------------------- */
+/* -- operations -- */
 static dppo_status float_to_int(double value, number *out) {
     if (!(value >= -0x1p63 && value < 0x1p63)) return overflow();
     *out = from_int((int64_t)value);
@@ -134,8 +133,7 @@ static dppo_status combine(char operation, number a, number b, number *out) {
     return DPPO_OK;
 }
 
-/* -- functions
- * --------------------------------------------------------------------------------------------------- */
+/* -- functions -- */
 static dppo_status call_min(size_t count, const number *x, number *out) {
     *out = x[0];
     for (size_t i = 1; i < count; i++)
@@ -222,8 +220,7 @@ static dppo_status call(parser *p, number *out) {
     return dppo_fail(DPPO_INVALID, "'%.*s' is not arithmetic", length > 40 ? 40 : (int)length, name);
 }
 
-/* -- grammar
- * ----------------------------------------------------------------------------------------------------- */
+/* -- grammar -- */
 static dppo_status literal(parser *p, number *out) {
     size_t length = strspn(p->at, "0123456789.");
     if (p->at[length] == 'e' || p->at[length] == 'E') {

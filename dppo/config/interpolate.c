@@ -93,8 +93,7 @@ static const struct {
                  {"round_up", 1, 1, resolve_up},
                  {"round_down", 1, 1, resolve_down}};
 
-/* -- references
- * -------------------------------------------------------------------------------------------------- */
+/* -- references -- */
 /* One step of a path: the key at *part, written a.key or a[key]; *part moves behind it. False at the end
  * of the path, and for a malformed one (*length 0). */
 static bool path_step(const char **part, const char **key, size_t *length) {
@@ -148,8 +147,7 @@ static dppo_status resolve_reference(resolver_state *s, dppo_config *node, const
     return *value ? DPPO_OK : out_of_memory();
 }
 
-/* -- the text inside ${ }
- * ---------------------------------------------------------------------------------------- */
+/* -- the text inside ${ } -- */
 /* An interpolation met inside other text: its value's text is appended. */
 static dppo_status nested(resolver_state *s, dppo_config *node, const char **at, dppo_text *text) {
     dppo_config *value = NULL;
@@ -262,8 +260,7 @@ static dppo_status interpolation(resolver_state *s, dppo_config *node, const cha
     return status;
 }
 
-/* -- strings and trees
- * ------------------------------------------------------------------------------------------- */
+/* -- strings and trees -- */
 static dppo_status mixed_text(resolver_state *s, dppo_config *node, dppo_text *text) {
     const char *at = node->string;
     dppo_text_add(text, "");

@@ -58,8 +58,7 @@ static bool looks_float(const char *text) {
     return *p == '\0' && (point || exponent);
 }
 
-/* The base of an integer literal and where its digits begin; 0 when it is not one (60: digits with colons).
- */
+/* The base of an integer literal and where its digits begin; 0 when it is none (60: digits with colons). */
 static int integer_base(const char *text, const char **digits) {
     const char *p = text;
     if (*p == '+' || *p == '-') p++;

@@ -130,8 +130,7 @@ size_t dppo_config_size(const dppo_config *node) {
     return size;
 }
 
-/* -- paths
- * ------------------------------------------------------------------------------------------------------ */
+/* -- paths -- */
 void dppo_config_path(const dppo_config *node, dppo_text *text) {
     const dppo_config *parent = node->parent;
     if (!parent) {
@@ -225,8 +224,7 @@ dppo_status dppo_config_make(dppo_config *root, const char *path, dppo_config **
     return DPPO_OK;
 }
 
-/* -- reading
- * ----------------------------------------------------------------------------------------------------- */
+/* -- reading -- */
 dppo_config_type dppo_config_type_of(const dppo_config *node) {
     return node ? node->type : DPPO_CONFIG_NULL;
 }
@@ -350,8 +348,7 @@ dppo_status dppo_config_allow(const dppo_config *map, const char *where, const c
     return DPPO_OK;
 }
 
-/* -- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* -- writing -- */
 static dppo_status set(dppo_config *root, const char *path, dppo_config *value) {
     dppo_config *node;
     if (!value) return out_of_memory();
@@ -380,8 +377,7 @@ dppo_status dppo_config_set_float(dppo_config *root, const char *path, double va
     return set(root, path, node);
 }
 
-/* -- overrides
- * --------------------------------------------------------------------------------------------------- */
+/* -- overrides -- */
 static dppo_status remove_key(dppo_config *root, const char *path) {
     const dppo_config *found = dppo_config_get(root, path);
     if (!found || !found->parent)

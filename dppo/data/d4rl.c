@@ -17,8 +17,7 @@ void dppo_d4rl_free(dppo_d4rl *data) {
     *data = (dppo_d4rl){0};
 }
 
-/* -- reading
- * ----------------------------------------------------------------------------------------------------- */
+/* -- reading -- */
 typedef struct column_set {
     const char *path;
     const dppo_named *file;
@@ -98,8 +97,7 @@ dppo_status dppo_d4rl_read(const char *path, dppo_d4rl *data) {
     return status;
 }
 
-/* -- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* -- writing -- */
 /* Adds (rows, width), or (rows) when width is 0; nothing for NULL. */
 static dppo_status put(dppo_named *map, const char *name, dppo_dtype dtype, int64_t rows, int64_t width,
                        void *values) {
@@ -127,8 +125,7 @@ dppo_status dppo_d4rl_write(const char *path, const dppo_d4rl *data, const char 
     return status;
 }
 
-/* -- conversion
- * -------------------------------------------------------------------------------------------------- */
+/* -- conversion -- */
 /* Over all rows, kept or not. low, high: (width). */
 static void range(const float *values, int64_t rows, int64_t width, float *low, float *high) {
     memcpy(low, values, (size_t)width * sizeof *low);

@@ -103,17 +103,16 @@ dppo_status dppo_file_add_bytes(const char *path, const char *name, const uint8_
     return DPPO_OK;
 }
 
-/* -- zip
- * ---------------------------------------------------------------------------------------------------------
- */
+/* -- zip -- */
 dppo_status dppo_zip_open(const char *path, zip_t **archive) {
     int code = 0;
     *archive = zip_open(path, ZIP_RDONLY, &code);
     if (*archive) return DPPO_OK;
     zip_error_t error;
     zip_error_init_with_code(&error, code);
-    dppo_status status = dppo_fail(code == ZIP_ER_OPEN || code == ZIP_ER_NOENT ? DPPO_IO : DPPO_FORMAT,
-                                   "%s: %s", path, zip_error_strerror(&error));
+    dppo_status status =
+        dppo_fail(code == ZIP_ER_OPEN || code == ZIP_ER_NOENT || code == ZIP_ER_READ ? DPPO_IO : DPPO_FORMAT,
+                  "%s: %s", path, zip_error_strerror(&error));
     zip_error_fini(&error);
     return status;
 }

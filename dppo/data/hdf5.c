@@ -249,8 +249,7 @@ dppo_status dppo_hdf5_attribute(const char *path, const char *name, char **value
     return good ? DPPO_OK : dppo_fail(DPPO_FORMAT, "%s: attribute '%s' is not a string", path, name);
 }
 
-/* -- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* -- writing -- */
 static hid_t file_type(dppo_dtype dtype) {
     switch (dtype) {
     case DPPO_F32:

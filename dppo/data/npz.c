@@ -31,8 +31,7 @@ typedef struct array {
     size_t bytes; /* from data to the end of the entry */
 } array;
 
-/* -- the header: a Python dict of three items in any order
- * ----------------------------------------------------------- */
+/* -- the header: a Python dict of three items in any order -- */
 static void skip_space(const char **p) {
     while (**p == ' ' || **p == '\n')
         (*p)++;
@@ -215,8 +214,7 @@ dppo_status dppo_npz_read(const char *path, dppo_named *into) {
     return status;
 }
 
-/* -- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* -- writing -- */
 static void add_header(dppo_text *text, const dppo_tensor *tensor) {
     static const char *const names[] = {
         [DPPO_F32] = "<f4", [DPPO_F64] = "<f8", [DPPO_I64] = "<i8", [DPPO_BOOL] = "|b1"};

@@ -110,8 +110,7 @@ static dppo_status out_of_memory(const machine *m) {
     return dppo_fail(DPPO_NO_MEMORY, "%s: out of memory", m->path);
 }
 
-/* -- the stack
- * --------------------------------------------------------------------------------------------------- */
+/* -- the stack -- */
 /* Room for one more value; arena arrays grow by copying. */
 static bool grow(machine *m, value **items, size_t count, size_t *capacity) {
     if (count < *capacity) return true;
@@ -163,8 +162,7 @@ static dppo_status above_mark(const machine *m, size_t *first) {
     return broken(m, "a mark is missing");
 }
 
-/* -- operands
- * ---------------------------------------------------------------------------------------------------- */
+/* -- operands -- */
 static dppo_status take(machine *m, size_t count, const uint8_t **bytes) {
     *bytes = m->at;
     if ((size_t)(m->end - m->at) < count) return broken(m, "truncated");
@@ -243,8 +241,7 @@ static dppo_status take_line(machine *m, char *line, size_t size) {
     return DPPO_OK;
 }
 
-/* -- the whitelist
- * ----------------------------------------------------------------------------------------------- */
+/* -- the whitelist -- */
 static dppo_status op_global(machine *m) {
     static const char *const functions[FIRST_STORAGE][2] = {
         [ORDERED_DICT] = {"collections", "OrderedDict"},
@@ -348,9 +345,8 @@ static dppo_status op_build(machine *m) {
     return DPPO_OK;
 }
 
-/* -- containers and memo
- * ----------------------------------------------------------------------------------------- */
-/* Moves the values from `first` on into the container below them (below the mark at first - 1 when `marked`).
+/* -- containers and memo -- */
+/* Moves the values from `first` on into the container below them (below the mark before them when `marked`).
  */
 static dppo_status fill(machine *m, kind k, size_t first, bool marked) {
     size_t below = marked ? first - 1 : first;
@@ -419,8 +415,7 @@ static dppo_status op_get(machine *m, size_t size) {
     return push(m, m->memo[index]);
 }
 
-/* -- the loop
- * ---------------------------------------------------------------------------------------------------- */
+/* -- the loop -- */
 static dppo_status op_integer(machine *m, size_t size) {
     uint32_t number;
     DPPO_TRY(take_number(m, size, &number));
@@ -511,8 +506,7 @@ static dppo_status run(machine *m, value *result) {
     }
 }
 
-/* -- results
- * ----------------------------------------------------------------------------------------------------- */
+/* -- results -- */
 static dppo_status load_storage(machine *m, storage *s) {
     char name[DPPO_PATH_TEXT];
     size_t length;
@@ -677,8 +671,7 @@ static dppo_status unpickle(machine *m, const uint8_t *pickle, size_t length) {
     return status;
 }
 
-/* -- the archive
- * ------------------------------------------------------------------------------------------------- */
+/* -- the archive -- */
 /* What is not a zip archive, by its first bytes: the formats that torch.save wrote before 1.6 are named. */
 static dppo_status check_start(const char *path, uint64_t *bytes) {
     static const uint8_t legacy[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c,
