@@ -193,6 +193,19 @@ static void truth_bounds_the_error_of_c(void **state) {
     assert_false(result.known);
 }
 
+static void overflow_of_float32_is_no_error_against_truth(void **state) {
+    (void)state;
+    double exact[] = {1e39, 1};
+    float torch[] = {INFINITY, 1}, good[] = {INFINITY, 1}, bad[] = {INFINITY, 1.1F};
+    dppo_tensor truth = vector(DPPO_F64, 2, exact), t = vector(DPPO_F32, 2, torch);
+    dppo_tensor g = vector(DPPO_F32, 2, good), b = vector(DPPO_F32, 2, bad);
+    dppo_truth result;
+    dppo_judge_truth(&g, &t, &truth, &result);
+    assert_true(result.known && result.held && result.ratio == 0);
+    dppo_judge_truth(&b, &t, &truth, &result);
+    assert_true(result.known && !result.held);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_passes),
@@ -210,6 +223,7 @@ int main(void) {
         cmocka_unit_test(strides_do_not_matter),
         cmocka_unit_test(empty_tensors_agree),
         cmocka_unit_test(truth_bounds_the_error_of_c),
+        cmocka_unit_test(overflow_of_float32_is_no_error_against_truth),
     };
     return cmocka_run_group_tests_name("compare", tests, NULL, NULL);
 }

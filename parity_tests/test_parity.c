@@ -1,4 +1,5 @@
-/* Every case of fixtures/*.h5 as a test of its own. CMocka only runs them; the judge is dppo_parity_judge().
+/* Every case of the files in fixtures/ as a test of its own. CMocka only runs them; the judge is
+ * dppo_parity_judge().
  */
 #include "cli/cli.h"
 
