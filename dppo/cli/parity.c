@@ -73,6 +73,7 @@ static bool parse(int argc, char **argv, arguments *given) {
     return choose_side(side, &given->run);
 }
 
+/* One thread: libtorch's results change with their number, ours do not. */
 static dppo_status run_files(const arguments *given, dppo_parity_results *results) {
     dppo_file_list files;
     dppo_status status = dppo_fixture_files(given->file_count, given->files, &files);
@@ -92,6 +93,7 @@ static dppo_status run_files(const arguments *given, dppo_parity_results *result
  * -----------------------------------------------------------------------------------------------------------
  */
 
+/* Equal in every bit, or how far apart, for each pair that was judged. */
 static void print_numbers(const dppo_parity_result *result) {
     dppo_parity_summary summary;
     for (dppo_pair pair = DPPO_C_TORCH; pair <= DPPO_TORCH_RECORD; pair++) {
@@ -216,6 +218,7 @@ typedef struct listing {
     size_t count;
 } listing;
 
+/* The row of a function, made when it is new; NULL when memory is exhausted. */
 static listed *listing_add(listing *list, const char *function, size_t length) {
     for (size_t i = 0; i < list->count; i++)
         if (strlen(list->rows[i].function) == length &&
@@ -244,6 +247,7 @@ static bool list_side(listing *list, const dppo_parity_side *side, const char *p
     return true;
 }
 
+/* Counts the cases of a file without reading them. */
 static dppo_status list_file(listing *list, const char *path, const char *pattern) {
     dppo_case_file *file;
     DPPO_TRY(dppo_case_file_open(path, &file));

@@ -11,6 +11,7 @@ typedef struct output {
     dppo_tensor *tensor; /* in the context's arena */
 } output;
 
+/* One call of one case: everything it needs lives here and goes with it. */
 struct dppo_call {
     const dppo_case *parity_case;
     dppo_answer *answer;
@@ -58,6 +59,7 @@ size_t dppo_call_sequence(dppo_call *call, const char *name, dppo_tensor **tenso
     return count;
 }
 
+/* Results are kept until the backward, where the cotangents look them up by name. */
 static dppo_status remember_output(dppo_call *call, const char *name, dppo_tensor *tensor) {
     if (call->output_count == call->output_capacity) {
         size_t capacity = call->output_capacity ? 2 * call->output_capacity : 8;
@@ -118,6 +120,8 @@ static dppo_status make_leaves(dppo_call *call) {
     return DPPO_OK;
 }
 
+/* A case with recorded draws replays them; any other draws from a generator seeded with manual_seed, as torch
+ * does after torch.manual_seed(). */
 static dppo_status prepare(dppo_call *call) {
     const dppo_case *parity_case = call->parity_case;
     call->generator = dppo_generator_new((uint64_t)parity_case->manual_seed);
@@ -153,6 +157,8 @@ static dppo_status pair_cotangents(dppo_call *call, dppo_tensor **outputs, dppo_
     return DPPO_OK;
 }
 
+/* No gradient is no entry: a tensor the objective does not depend on differs from one whose gradient is zero.
+ */
 static dppo_status put_gradient(dppo_call *call, const char *group, const char *name,
                                 const dppo_tensor *leaf) {
     char path[1024];
@@ -161,6 +167,7 @@ static dppo_status put_gradient(dppo_call *call, const char *group, const char *
     return dppo_named_put(&call->answer->grad, path, leaf->grad);
 }
 
+/* Distinct parameters under their first names, as named_parameters() lists them. */
 static dppo_status report_parameter_gradients(dppo_call *call) {
     if (!call->module) return DPPO_OK;
     size_t count = dppo_module_parameters(call->module, NULL, NULL, 0);
@@ -198,6 +205,7 @@ static dppo_status differentiate(dppo_call *call) {
     return report_parameter_gradients(call);
 }
 
+/* Forward, draws all used, backward, state afterwards. */
 static dppo_status run(dppo_call *call, const dppo_entry *entry) {
     DPPO_TRY(prepare(call));
     DPPO_TRY(entry->call(call));

@@ -33,6 +33,7 @@ static int64_t count64(double value) {
     return bits >= 0 ? bits : INT64_MIN - bits;
 }
 
+/* Distance in representable numbers of the precision the answer was computed in; -0 and 0 are none apart. */
 static double ulp_distance(double a, double b, bool in_float32) {
     if (isnan(a) || isnan(b)) return isnan(a) && isnan(b) ? 0 : INFINITY;
     if (in_float32) return fabs((double)(count32((float)a) - count32((float)b)));
@@ -40,6 +41,7 @@ static double ulp_distance(double a, double b, bool in_float32) {
     return x > y ? (double)((uint64_t)x - (uint64_t)y) : (double)((uint64_t)y - (uint64_t)x);
 }
 
+/* The payload and sign of a NaN carry no meaning here; the sign of a zero does. */
 static bool same_bits(double a, double b) {
     if (isnan(a) && isnan(b)) return true;
     return memcmp(&a, &b, sizeof a) == 0;
@@ -58,6 +60,7 @@ typedef struct element {
     bool equal;
 } element;
 
+/* In 64-bit integers: doubles would call neighbours beyond 2^53 equal. */
 static element compare_integers(const dppo_tensor *actual, const dppo_tensor *expected, int64_t i) {
     int64_t a = actual->dtype == DPPO_I64 ? dppo_i64(actual)[i] : dppo_bool(actual)[i];
     int64_t b = actual->dtype == DPPO_I64 ? dppo_i64(expected)[i] : dppo_bool(expected)[i];
@@ -136,6 +139,7 @@ static void compare_elements(const dppo_tensor *actual, const dppo_tensor *expec
     result->bitwise_share = result->count ? (double)equal / (double)result->count : 1;
 }
 
+/* The verdict, and the one line that goes with a bad one. */
 static void explain(const dppo_tensor *actual, const dppo_tensor *expected,
                     const dppo_compare_options *options, dppo_comparison *result) {
     char *message = result->message;
@@ -162,6 +166,7 @@ static void explain(const dppo_tensor *actual, const dppo_tensor *expected,
     }
 }
 
+/* What makes a comparison of elements pointless: presence, element type, shape. */
 static bool comparable(const dppo_tensor *actual, const dppo_tensor *expected, dppo_comparison *result) {
     char a[128], b[128];
     char *message = result->message;

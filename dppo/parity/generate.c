@@ -59,6 +59,7 @@ static dppo_status parameter(const recipe *r, const char *index, double fallback
     return dppo_config_float_or(r->node, index, fallback, value);
 }
 
+/* scale * z + shift in float64, rounded once. */
 static dppo_status draw_randn(const recipe *r, dppo_tensor *out) {
     double scale, shift;
     DPPO_TRY(parameter(r, "2", 1, &scale));
@@ -201,6 +202,7 @@ static dppo_status copy_text(const dppo_config *node, const char *key, char **co
     return *copy ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "%s: out of memory", key);
 }
 
+/* Inputs are drawn before the state, both from the case's one generator: the order is part of the format. */
 static dppo_status fill_case(const dppo_config *node, dppo_generator *generator, dppo_case *parity_case) {
     const dppo_config *state = dppo_config_get(node, "state");
     DPPO_TRY(copy_tree(node, "init", &parity_case->init));
@@ -244,6 +246,7 @@ dppo_status dppo_case_wants_grad(const dppo_case_list *list, size_t index, bool 
 /* -- answers
  * -------------------------------------------------------------------------------------------------------- */
 
+/* Without one nothing can have a gradient, and cotangents would only be refused. */
 static bool has_floating_leaf(const dppo_case *parity_case) {
     const dppo_named *maps[] = {&parity_case->in, &parity_case->state};
     for (int m = 0; m < 2; m++)

@@ -109,6 +109,7 @@ static void widen(dppo_parity_summary *summary, double *elements, double *equal,
     *equal += row->numbers.bitwise_share * (double)row->numbers.count;
 }
 
+/* Rows without an answer stand for a pair of sides that could not be formed. */
 static bool has_numbers(const dppo_parity_row *row) {
     return row->verdict != DPPO_SKIPPED && row->answer[0] != '\0';
 }
@@ -136,6 +137,7 @@ static bool function_has(const dppo_parity_results *results, const char *functio
     return false;
 }
 
+/* All rows of the first pair that any case of the function has, so that a table compares like with like. */
 static void fill_function(const dppo_parity_results *results, dppo_function_summary *row) {
     double elements = 0, equal = 0;
     row->numbers.truth_ratio = NAN;
@@ -176,6 +178,7 @@ dppo_function_summary *dppo_parity_functions(const dppo_parity_results *results,
 /* -- CSV
  * -------------------------------------------------------------------------------------------------------- */
 
+/* RFC 4180: a field with a comma, such as an index, stands in quotes. */
 static void csv_field(dppo_text *text, const char *field) {
     if (!strpbrk(field, ",\"\n")) {
         dppo_text_add(text, field);
