@@ -19,6 +19,7 @@ typedef struct dppo_verb {
 extern const dppo_verb dppo_verb_parity, dppo_verb_fixtures, dppo_verb_collect;
 extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect,
     dppo_verb_parity_record; /* below parity */
+extern const dppo_verb dppo_verb_report;
 
 /* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything
  * else. */

@@ -49,6 +49,7 @@ static const dppo_verb *const verbs[] = {
     &dppo_verb_parity,
     &dppo_verb_fixtures,
     &dppo_verb_collect,
+    &dppo_verb_report,
     NULL,
 };
 

@@ -8,4 +8,9 @@
  * and every failed answer. DPPO_IO names the path. */
 dppo_status dppo_report_parity(const dppo_parity_results *results, const char *folder);
 
+/* Writes folder/report/index.html of a run folder (algorithms/driver.h): reads config.yaml and metrics.csv,
+ * and teacher_forced.csv, run.yaml and parity.csv where they are. Errors name file and line; an old report
+ * stays. */
+dppo_status dppo_report_run(const char *folder);
+
 #endif
