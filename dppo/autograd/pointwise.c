@@ -37,7 +37,7 @@ static void tanh_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *
     if (dppo_needs_grad(node, 0))
         gradients[0] = map2(cx, "tanh_backward", DPPO_MAP_TANH_GRAD, gg, y, tanh_grad_backward);
     if (dppo_needs_grad(node, 1))
-        gradients[1] = dppo_mul_scalar(cx, dppo_mul(cx, dppo_mul(cx, gg, g), y), -2.0);
+        gradients[1] = dppo_mul(cx, gg, dppo_mul(cx, dppo_mul_scalar(cx, y, -2.0), g));
 }
 
 /* sigmoid: g (1 - y) y. Again: of y, g (1 - 2 y). */

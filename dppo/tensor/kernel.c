@@ -206,21 +206,37 @@ void dppo_kernel_softmax_columns(int64_t outer, int64_t N, int64_t columns, floa
         kernels()->softmax_columns(N, columns, out + i * N * columns, x + i * N * columns, logarithm);
 }
 
-static void softmax_grad_column(int64_t N, int64_t stride, float *dx, const float *dy, const float *y,
-                                bool logarithm) {
-    float total = 0.0f;
+enum { GRAD_COLUMNS = 64 };
+
+/* Up to 64 columns side by side: the upstream gradient's sum per column, then the gradient row by row. exp
+ * comes from lanes for whole vectors of columns and from the C library for the rest. */
+static void softmax_grad_block(int64_t N, int64_t stride, int64_t columns, float *dx, const float *dy,
+                               const float *y, bool logarithm) {
+    float total[GRAD_COLUMNS] = {0};
+    int64_t whole = columns - columns % 8;
     for (int64_t i = 0; i < N * stride; i += stride)
-        total += logarithm ? dy[i] : dy[i] * y[i];
-    for (int64_t i = 0; i < N * stride; i += stride)
-        dx[i] = logarithm ? dy[i] - expf(y[i]) * total : y[i] * (dy[i] - total);
+        for (int64_t j = 0; j < columns; j++)
+            total[j] = logarithm ? total[j] + dy[i + j] : fmaf(dy[i + j], y[i + j], total[j]);
+    for (int64_t i = 0; i < N * stride; i += stride) {
+        if (logarithm) {
+            const float *in[3] = {y + i, NULL, NULL}, unused[2] = {0.0f, 0.0f};
+            kernels()->map[DPPO_MAP_EXP](whole, dx + i, in, unused);
+            for (int64_t j = whole; j < columns; j++)
+                dx[i + j] = expf(y[i + j]);
+        }
+        for (int64_t j = 0; j < columns; j++)
+            dx[i + j] = logarithm ? fmaf(-dx[i + j], total[j], dy[i + j]) : y[i + j] * (dy[i + j] - total[j]);
+    }
 }
 
 void dppo_kernel_softmax_grad_columns(int64_t outer, int64_t N, int64_t columns, float *dx, const float *dy,
                                       const float *y, bool logarithm) {
-    for (int64_t i = 0; i < outer * columns; i++) {
-        int64_t at = i / columns * N * columns + i % columns;
-        softmax_grad_column(N, columns, dx + at, dy + at, y + at, logarithm);
-    }
+    for (int64_t i = 0; i < outer; i++)
+        for (int64_t j = 0; j < columns; j += GRAD_COLUMNS) {
+            int64_t at = i * N * columns + j, left = columns - j;
+            softmax_grad_block(N, columns, left < GRAD_COLUMNS ? left : GRAD_COLUMNS, dx + at, dy + at,
+                               y + at, logarithm);
+        }
 }
 
 static void softmax_grad_chunk(void *context, int64_t begin, int64_t end) {

@@ -245,15 +245,15 @@ LANE_FN void softmax_lanes(int64_t N, int64_t stride, float *out, const float *x
     }
 }
 
-static inline void softmax_column(int64_t N, int64_t stride, float *out, const float *x, bool logarithm) {
-    float most = x[0], total = 0.0f;
+LANE_FN void softmax_column(int64_t N, int64_t stride, float *out, const float *x, bool logarithm) {
+    float most = x[0], total = 0.0f, logs[LANES];
     for (int64_t i = 1; i < N; i++)
         most = isnan(most) || most > x[i * stride] ? most : x[i * stride];
     for (int64_t i = 0; i < N; i++)
         total += out[i * stride] = expf(x[i * stride] - most);
-    float log_total = logf(total);
+    v_store(logs, v_log(v_set(total)));
     for (int64_t i = 0; i < N; i++)
-        out[i * stride] = logarithm ? x[i * stride] - most - log_total : out[i * stride] / total;
+        out[i * stride] = logarithm ? x[i * stride] - most - logs[0] : out[i * stride] / total;
 }
 
 FN void softmax_columns(int64_t N, int64_t columns, float *out, const float *x, bool logarithm) {
