@@ -1,5 +1,6 @@
 /* The learners of the torch side beside those of C: equal from the start, able to continue from their own
  * state and from each other's, and one update from one state gives the same numbers. */
+#include "data/dataset.h"
 #include "shim.h"
 
 #include <setjmp.h>
@@ -286,12 +287,71 @@ static void agrees_pretraining(void **state) {
     torch->destroy(b);
 }
 
+/* A configuration with %s replaced by a path. */
+static dppo_agent *make_from(const dppo_agent_class *side, const char *format, const char *path) {
+    char json[4096];
+    (void)snprintf(json, sizeof json, format, path);
+    return make(side, json);
+}
+
+static void assert_same_actions(const char *format, const char *path, bool deterministic) {
+    const dppo_agent_class *sides[] = {&dppo_c_agent_class, &shim_agent_class};
+    static rollout made;
+    float actions[2][N * TA * DA];
+    fill(&made, 11);
+    for (int i = 0; i < 2; i++) {
+        dppo_agent *agent = make_from(sides[i], format, path);
+        ok(sides[i]->act(agent, N, made.obs[0][0], deterministic, actions[i], NULL));
+        sides[i]->destroy(agent);
+    }
+    for (int i = 0; i < N * TA * DA; i++)
+        assert_true(fabsf(actions[0][i] - actions[1][i]) <= 1e-5f * (1 + fabsf(actions[1][i])));
+}
+
+#define EVAL_FORMAT(STEPS)                                                                                   \
+    "{\"_target_\": \"EvalDiffusionAgent\", " SIZES                                                          \
+    "\"model\": {\"_target_\": \"DiffusionEval\", \"network_path\": \"%s\", \"ft_denoising_steps\": " STEPS  \
+    ", \"network\": " DIFFUSION_MLP                                                                          \
+    ", \"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3}}"
+
+/* A trained learner and a pre-trained one, from their checkpoints, on either side. */
+static void act_from_checkpoints(void **state) {
+    (void)state;
+    const dppo_agent_class *torch = &shim_agent_class;
+    char folder[] = "/tmp/test_shim_agents_XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/state.h5", folder);
+    dppo_update_metrics metrics;
+    dppo_agent *agent = make(torch, diffusion_config);
+    iterate(torch, agent, KFT + 1, 1, NULL, &metrics);
+    dppo_named saved = state_of(torch, agent);
+    ok(dppo_checkpoint_write(path, &saved, "{}"));
+    assert_same_actions(EVAL_FORMAT("3"), path, true);
+    dppo_named_free(&saved);
+    torch->destroy(agent);
+
+    agent = make(torch, pretrain_config);
+    saved = state_of(torch, agent);
+    ok(dppo_checkpoint_write(path, &saved, "{}"));
+    assert_same_actions(EVAL_FORMAT("0"), path, true);
+    assert_same_actions("{\"_target_\": \"TrainPPODiffusionAgent\", " SIZES TRAIN
+                        "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, "
+                        "\"clip_ploss_coef\": 0.01, \"network_path\": \"%s\", \"actor\": " DIFFUSION_MLP
+                        ", " CRITIC ", \"ft_denoising_steps\": 3, \"denoising_steps\": 6, "
+                        "\"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3}}",
+                        path, false);
+    dppo_named_free(&saved);
+    torch->destroy(agent);
+    (void)remove(path);
+    (void)remove(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resumes_diffusion),   cmocka_unit_test(resumes_gaussian),
         cmocka_unit_test(warms_the_critic_up), cmocka_unit_test(refuses),
         cmocka_unit_test(agrees_gaussian),     cmocka_unit_test(agrees_diffusion),
-        cmocka_unit_test(agrees_pretraining),
+        cmocka_unit_test(agrees_pretraining),  cmocka_unit_test(act_from_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

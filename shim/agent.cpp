@@ -83,11 +83,15 @@ void Trained::step_schedule() {
     set_lr(schedule_.lr());
 }
 
+// A diagnostic of ours: squares added one by one in float64, which leaves no order to choose.
 double Trained::grad_norm() const {
     double sum = 0;
-    for (const Tensor &parameter : parameters_)
-        if (parameter.grad().defined())
-            sum += parameter.grad().to(torch::kFloat64).square().sum().item<double>();
+    for (const Tensor &parameter : parameters_) {
+        if (!parameter.grad().defined()) continue;
+        const Tensor grad = parameter.grad().to(torch::kFloat64).contiguous();
+        for (int64_t i = 0; i < grad.numel(); i++)
+            sum += grad.data_ptr<double>()[i] * grad.data_ptr<double>()[i];
+    }
     return std::sqrt(sum);
 }
 
