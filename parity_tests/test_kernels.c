@@ -141,14 +141,15 @@ static void test_map_slopes(void **state) {
     const float h = 0.01f, one = 1.0f, params[2] = {1.0f, 20.0f};
     for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++)
         for (float x = -3.05f; x < 3.0f; x += 0.3f) {
-            float ends[2] = {x - h, x + h}, y[2], slope;
+            float ends[2] = {x - h, x + h}, y[2], slopes[17]; /* 16 by lanes, one by the C library */
             const float *in[3] = {ends, NULL, NULL}, *grad_in[3] = {&one, &x, NULL};
             dppo_kernel_map(pairs[k][0], 2, y, in, (int64_t[]){1, 1, 1}, params);
-            dppo_kernel_map(pairs[k][1], 1, &slope, grad_in, (int64_t[]){1, 1, 1}, params);
+            dppo_kernel_map(pairs[k][1], 17, slopes, grad_in, (int64_t[]){0, 0, 0}, params);
             double quotient = ((double)y[1] - (double)y[0]) / ((double)ends[1] - (double)ends[0]);
-            if (!(fabs(quotient - (double)slope) <= 2e-4))
-                fail_msg("%s at %g: slope %g, quotient %g", map_names[pairs[k][0]], (double)x, (double)slope,
-                         quotient);
+            for (int i = 0; i < 17; i += 16)
+                if (!(fabs(quotient - (double)slopes[i]) <= 2e-4))
+                    fail_msg("%s at %g: slope %g, quotient %g", map_names[pairs[k][0]], (double)x,
+                             (double)slopes[i], quotient);
         }
 }
 
@@ -260,6 +261,52 @@ static void check_meaning(const norm_run *r, int64_t N, const float *weight, con
     }
 }
 
+/* dx = rstd (g - mean g - z mean(g z)), g = dy weight, z = (x - mean) rstd; dweight = sum dy z, dbias = sum
+ * dy: in double. */
+static void check_gradients(const norm_run *r, int64_t N, const float *x, const float *dy,
+                            const float *weight) {
+    double *sums = calloc((size_t)(2 * N), sizeof *sums), *sizes = calloc((size_t)N, sizeof *sizes);
+    assert_non_null(sums);
+    assert_non_null(sizes);
+    for (int64_t i = 0; i < ROWS; i++) {
+        double rstd = (double)r->rstd[i], g_mean = 0.0, gz_mean = 0.0, most = 0.0;
+        for (int64_t j = 0; j < N; j++) {
+            double up = (double)dy[i * N + j], g = up * (double)weight[j];
+            double z = ((double)x[i * N + j] - (double)r->mean[i]) * rstd;
+            g_mean += g / (double)N;
+            gz_mean += g * z / (double)N;
+            most = fmax(most, fabs(g));
+            sums[j] += up * z;
+            sums[N + j] += up;
+            sizes[j] += fabs(up) * (1.0 + fabs(z));
+        }
+        for (int64_t j = 0; j < N; j++) {
+            double z = ((double)x[i * N + j] - (double)r->mean[i]) * rstd;
+            double want = rstd * ((double)dy[i * N + j] * (double)weight[j] - g_mean - z * gz_mean);
+            assert_true(fabs((double)r->dx[i * N + j] - want) <= 1e-4 * rstd * most);
+        }
+    }
+    for (int64_t j = 0; j < N; j++) {
+        assert_true(fabs((double)r->dweight[j] - sums[j]) <= 1e-5 * sizes[j]);
+        assert_true(fabs((double)r->dbias[j] - sums[N + j]) <= 1e-5 * sizes[j]);
+    }
+    free(sums);
+    free(sizes);
+}
+
+/* A constant row: the variance is 0, rstd 1 / sqrt(eps), the result the bias. */
+static void test_constant_row(void **state) {
+    (void)state;
+    enum { N = 21 };
+    float x[N], weight[N], bias[N], y[N], mean, rstd;
+    for (int j = 0; j < N; j++)
+        x[j] = 2.5f, weight[j] = 3.0f, bias[j] = (float)j;
+    dppo_kernel_layer_norm(1, N, y, &mean, &rstd, x, weight, bias, 0.25f);
+    assert_true(mean == 2.5f && rstd == 2.0f);
+    for (int j = 0; j < N; j++)
+        assert_true(y[j] == bias[j]);
+}
+
 static void test_rows(void **state) {
     (void)state;
     static const int64_t widths[] = {3, 8, 13, 64, 500, 1030};
@@ -275,6 +322,7 @@ static void test_rows(void **state) {
         compare_rows(&plain, &fast, N);
         compare_rows(&fast, &spread, N);
         check_meaning(&fast, N, weight, bias);
+        check_gradients(&fast, N, x, dy, weight);
         release_rows(&plain, N), release_rows(&fast, N), release_rows(&spread, N);
         release(x, ROWS * N), release(dy, ROWS * N), release(weight, N), release(bias, N);
     }
@@ -315,8 +363,9 @@ static void test_products(void **state) {
     check_gemm(false, true, 5, 1, 256);
     check_gemm(false, false, 33, 17, 9);
     check_gemm(true, false, 12, 20, 301);
-    check_gemm(false, true, 1000, 256, 128);  /* chunks of 96 rows and a remainder */
-    check_gemm(false, true, 1601, 512, 39);   /* of 192 */
+    check_gemm(false, true, 1000, 256, 128); /* chunks of 96 rows and a remainder */
+    check_gemm(false, true, 1601, 512, 39);  /* of 192 */
+    check_gemm(false, true, 1000, 512, 512);
     check_gemm(false, false, 1700, 130, 300); /* not a multiple of the tile in N */
     check_gemm(true, false, 512, 200, 2000);  /* a weight gradient: the long sum stays whole */
 }
@@ -325,7 +374,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_map_twins),  cmocka_unit_test(test_map_values),
         cmocka_unit_test(test_map_slopes), cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_products),
+        cmocka_unit_test(test_rows),       cmocka_unit_test(test_constant_row),
+        cmocka_unit_test(test_products),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

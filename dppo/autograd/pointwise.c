@@ -316,8 +316,9 @@ dppo_tensor *dppo_clamp_tensor(dppo_cx *cx, dppo_tensor *input, dppo_tensor *min
                              0.0, clamp_tensor_backward);
 }
 
-/* clamp_: the values change in place. A result in the middle of the tape goes on as a new tensor over the
- * same data, so that what was recorded before keeps its own gradient. */
+/* clamp_: the values change in place, and the input is returned. While recording, a result of the tape keeps
+ * its values (its own backward may want them) and the clamped ones are a new tensor: go on with what is
+ * returned. */
 dppo_tensor *dppo_clamp_inplace(dppo_cx *cx, dppo_tensor *input, double min, double max) {
     dppo_tensor *out = dppo_clamp(cx, input, min, max);
     if (!out) return NULL;
