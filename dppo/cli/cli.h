@@ -17,6 +17,7 @@ typedef struct dppo_verb {
 
 /* One line a verb: to add one, write its file, declare it here and list it in main.c. */
 extern const dppo_verb dppo_verb_parity, dppo_verb_fixtures, dppo_verb_collect;
+extern const dppo_verb dppo_verb_train, dppo_verb_pretrain, dppo_verb_eval;
 extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect,
     dppo_verb_parity_record; /* below parity */
 extern const dppo_verb dppo_verb_report;
@@ -24,6 +25,9 @@ extern const dppo_verb dppo_verb_report;
 /* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything
  * else. */
 int dppo_dispatch(const dppo_verb *parent, int argc, char **argv);
+
+/* Versions of libraries and machine as YAML lines (owned by the caller), NULL when memory is exhausted. */
+char *dppo_versions_yaml(void);
 
 /* Prints dppo_message() to standard error and returns 2: what a bad argument or file ends with. */
 int dppo_cli_error(void);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "cli/cli.h"
+#include "cli/run_config.h"
 #include "data/dataset.h"
 #include "envs/vector.h"
 
@@ -138,12 +139,9 @@ static dppo_status open_agent(const options *o, source *s) {
 }
 
 static dppo_status open_config(const options *o, source *s) {
-    DPPO_TRY(dppo_config_load(o->config_path, &s->config));
-    for (int i = 0; i < o->override_count; i++)
-        DPPO_TRY(dppo_config_override(s->config, o->overrides[i]));
+    DPPO_TRY(dppo_run_config(o->config_path, o->override_count, o->overrides, &s->config));
     DPPO_TRY(dppo_config_set_int(s->config, "seed", o->seed));
     if (o->envs > 0) DPPO_TRY(dppo_config_set_int(s->config, "env.n_envs", o->envs));
-    DPPO_TRY(dppo_config_resolve(s->config));
     return dppo_vector_env_new(s->config, &s->envs);
 }
 

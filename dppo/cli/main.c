@@ -46,11 +46,8 @@ int dppo_dispatch(const dppo_verb *parent, int argc, char **argv) {
 }
 
 static const dppo_verb *const verbs[] = {
-    &dppo_verb_parity,
-    &dppo_verb_fixtures,
-    &dppo_verb_collect,
-    &dppo_verb_report,
-    NULL,
+    &dppo_verb_parity,   &dppo_verb_pretrain, &dppo_verb_train,  &dppo_verb_eval,
+    &dppo_verb_fixtures, &dppo_verb_collect,  &dppo_verb_report, NULL,
 };
 
 int main(int argc, char **argv) {
