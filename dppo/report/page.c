@@ -93,6 +93,15 @@ void dppo_html_count(dppo_text *html, int64_t value) {
     dppo_text_add(html, grouped);
 }
 
+void dppo_html_percent(dppo_text *html, double share) {
+    if (isnan(share) || share == 0 || share == 1)
+        dppo_text_add(html, isnan(share) ? "NaN" : share == 0 ? "0 %" : "100 %");
+    else if (share > 0.9999 || share < 0.0001)
+        dppo_text_add(html, share > 0.5 ? "&gt;99.99 %" : "&lt;0.01 %");
+    else
+        dppo_text_format(html, "%.2f %%", 100 * share);
+}
+
 /* -- the frame
  * -------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +113,7 @@ static const char style[] =
     "--c:#00518c;--torch:#e69f00;--torch-text:#7a4a00;--bad:#a40e26;--good:#116329;--bad-bg:#ffe8e8;"
     "--good-bg:#dff5e3;--neutral-bg:#e7edf5;--neutral:#28405c}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#0f1419;--fg:#e6edf3;--soft:#a3adb8;--line:#343c46;"
-    "--panel:#171d24;--c:#9fd3ff;--torch:#b87a00;--torch-text:#f0b849;--bad:#ff9a9a;--good:#7ee2a0;"
+    "--panel:#171d24;--c:#9fd3ff;--torch:#e69f00;--torch-text:#f0b849;--bad:#ff9a9a;--good:#7ee2a0;"
     "--bad-bg:#4a1518;--good-bg:#12381f;--neutral-bg:#1f2d3d;--neutral:#b9d2ee}}\n"
     "*{box-sizing:border-box}html{-webkit-text-size-adjust:100%}\n"
     "body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Liberation "
@@ -135,7 +144,8 @@ static const char style[] =
     ".c{stroke:var(--c);stroke-width:1.7;fill:none;stroke-linejoin:round}.c-dot{fill:var(--c)}"
     ".torch{stroke:var(--torch);stroke-width:6;stroke-opacity:.55;fill:none;stroke-linejoin:round;"
     "stroke-linecap:round}.torch-dot{fill:var(--torch);fill-opacity:.55}"
-    ".gap{stroke:var(--fg);stroke-width:1.3;fill:none}.gap-dot{fill:var(--fg)}.zero-dot{fill:var(--good)}"
+    ".gap{stroke:var(--fg);stroke-width:1.3;fill:none}.gap-dot{fill:var(--fg)}.zero-dot{fill:var(--good)}."
+    "outside-dot{fill:var(--bad)}"
     ".limit{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:5 4;fill:none}"
     ".outside{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2 3}svg text.outside-text{fill:var(--bad)}"
     ".hit{fill:transparent}.hit:hover{fill:var(--fg);fill-opacity:.07}\n"
@@ -143,10 +153,13 @@ static const char style[] =
     ".legend svg{display:inline-block;width:42px;height:12px;vertical-align:middle;margin-right:.35rem}\n"
     ".scroll{overflow-x:auto;border:1px solid var(--line);border-radius:.4rem}"
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}"
-    "th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}"
+    "th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid "
+    "var(--line);vertical-align:top;white-space:nowrap}"
     "tbody tr:last-child>*{border-bottom:0}thead "
     "th{background:var(--panel);color:var(--soft);font-weight:600}"
-    "tbody th{font-weight:500}th:first-child,.left{text-align:left}td.wide{overflow-wrap:anywhere}\n"
+    "tbody "
+    "th{font-weight:500}th:first-child,.left{text-align:left}td.wide{overflow-wrap:anywhere;white-space:"
+    "normal}thead th{white-space:normal}\n"
     "details{border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem;margin:.6rem 0}"
     "summary{cursor:pointer;font-weight:600}pre{overflow-x:auto;font-size:.85rem;margin:.6rem 0}"
     "code{overflow-wrap:anywhere;font-size:.92em}\n"

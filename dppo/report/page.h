@@ -16,7 +16,8 @@ enum { DPPO_NUMBER_TEXT = 64 };
  * "-inf". Returns buffer. */
 char *dppo_number_text(double value, int digits, char buffer[DPPO_NUMBER_TEXT]);
 void dppo_html_number(dppo_text *html, double value, int digits);
-void dppo_html_count(dppo_text *html, int64_t value); /* 1,234,567 */
+void dppo_html_count(dppo_text *html, int64_t value);  /* 1,234,567 */
+void dppo_html_percent(dppo_text *html, double share); /* never rounded up to 100 % nor down to 0 % */
 
 /* The page up to the end of its heading, and its end. `title` is escaped, `subtitle` may be NULL. */
 void dppo_page_begin(dppo_text *html, const char *title, const char *subtitle);

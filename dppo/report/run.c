@@ -27,6 +27,11 @@ static void write_heading(const dppo_run_data *data, const char *folder, dppo_te
 static void write_page(const dppo_run_data *data, const char *folder, dppo_text *html) {
     write_heading(data, folder, html);
     dppo_run_write_verdict(data, html);
+    dppo_run_write_figures(data, html);
+    dppo_run_write_charts(data, html);
+    dppo_run_write_finals(data, html);
+    dppo_run_write_forced(data, html);
+    dppo_run_write_phases(data, html);
     dppo_run_write_provenance(data, html);
     dppo_page_end(html);
 }

@@ -111,7 +111,6 @@ double dppo_run_gap(const dppo_run_metric *metric, size_t i) {
 }
 
 static void judge(dppo_run_metric *metric) {
-    metric->first_outside = metric->first_gap = -1;
     for (size_t i = 0; i < metric->count; i++) {
         double gap = dppo_run_gap(metric, i);
         double relative = gap / fmax(fabs(metric->c[i]), fabs(metric->torch[i]));
@@ -152,7 +151,8 @@ static dppo_status read_metric(dppo_run_data *data, int column, bool eval, const
     const dppo_table *table = &data->metrics_csv;
     size_t iterations = (size_t)data->iterations;
     const char *label = table->cells[column];
-    dppo_run_metric metric = {.label = label, .eval = eval, .seconds = is_seconds(label)};
+    dppo_run_metric metric = {
+        .label = label, .eval = eval, .seconds = is_seconds(label), .first_outside = -1, .first_gap = -1};
     dppo_status status = allocate(&metric, iterations);
     memset(wrote, 0, iterations * sizeof *wrote);
     for (size_t row = 0; row < table->rows && status == DPPO_OK; row++) {

@@ -2,8 +2,7 @@
 
 #include <math.h>
 
-/* "iterations" in a run, "epochs" in pre-training. */
-static const char *rounds(const dppo_run_data *data, int64_t count) {
+const char *dppo_run_rounds(const dppo_run_data *data, int64_t count) {
     if (data->pretraining) return count == 1 ? "epoch" : "epochs";
     return count == 1 ? "iteration" : "iterations";
 }
@@ -26,7 +25,25 @@ static void write_level_1(const dppo_run_data *data, dppo_text *text) {
     dppo_html_count(text, held);
     dppo_text_add(text, " of ");
     dppo_html_count(text, data->forced_iterations);
-    dppo_text_format(text, "</b> %s.", rounds(data, data->forced_iterations));
+    dppo_text_format(text, "</b> %s.", dppo_run_rounds(data, data->forced_iterations));
+}
+
+/* What failed, and where to look first. */
+static void write_failed_quantities(const dppo_run_data *data, dppo_text *text) {
+    const char *before = " Outside tolerance: ";
+    for (size_t i = 0; i < data->quantity_count; i++) {
+        const dppo_forced_quantity *q = &data->quantities[i];
+        if (q->failures == 0) continue;
+        dppo_text_format(text, "%s<b>", before);
+        dppo_html_escape(text, q->name);
+        dppo_text_add(text, "</b> (gap ");
+        dppo_html_number(text, q->max_abs, 3);
+        dppo_text_format(text, " at %s ", dppo_run_rounds(data, 1));
+        dppo_html_count(text, q->worst_itr);
+        dppo_text_add(text, ")");
+        before = ", ";
+    }
+    if (data->forced_failures > 0) dppo_text_add(text, ".");
 }
 
 /* First metric out of tolerance in the free run, as iteration; -1 when every metric stays within. */
@@ -54,7 +71,7 @@ static void write_largest_gap(const dppo_run_data *data, dppo_text *text) {
         dppo_html_number(text, worst->max_relative, 2);
         dppo_text_add(text, "</b> (");
         dppo_html_escape(text, worst->label);
-        dppo_text_format(text, ", %s ", rounds(data, 1));
+        dppo_text_format(text, ", %s ", dppo_run_rounds(data, 1));
         dppo_html_count(text, worst->max_relative_itr);
         dppo_text_add(text, ").");
     }
@@ -64,7 +81,7 @@ static void write_largest_gap(const dppo_run_data *data, dppo_text *text) {
     }
     dppo_text_add(text, " Tolerance is first left by ");
     dppo_html_escape(text, label);
-    dppo_text_format(text, " at %s ", rounds(data, 1));
+    dppo_text_format(text, " at %s ", dppo_run_rounds(data, 1));
     dppo_html_count(text, outside);
     dppo_text_add(text, ".");
 }
@@ -77,10 +94,10 @@ static void write_level_2(const dppo_run_data *data, dppo_text *text) {
     } else if (data->free_equal < 0) {
         dppo_text_add(text, "<b>equal in every bit for all ");
         dppo_html_count(text, data->iterations);
-        dppo_text_format(text, " %s</b>.", rounds(data, data->iterations));
+        dppo_text_format(text, " %s</b>.", dppo_run_rounds(data, data->iterations));
     } else {
         dppo_text_add(text, "equal in every bit <b>until ");
-        dppo_text_format(text, "%s ", rounds(data, 1));
+        dppo_text_format(text, "%s ", dppo_run_rounds(data, 1));
         dppo_html_count(text, data->free_equal);
         dppo_text_add(text, "</b>.");
         write_largest_gap(data, text);
@@ -110,6 +127,7 @@ void dppo_run_write_verdict(const dppo_run_data *data, dppo_text *html) {
         dppo_text detail = {0};
         dppo_tone tone = tone_of(data);
         write_level_1(data, &detail);
+        write_failed_quantities(data, &detail);
         write_level_2(data, &detail);
         if (data->contradiction)
             dppo_text_add(&detail,

@@ -1,0 +1,360 @@
+#include "report/chart.h"
+#include "report/page.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Units of the view box: at 1600, 1000 and 400 px of page width a chart is shown at about its own size. */
+enum {
+    WIDTH = 420,
+    LEFT = 58,
+    RIGHT = WIDTH - 12,
+    TOP = 20,
+    BOTTOM = 168,
+    GAP_TOP = 204,
+    GAP_BOTTOM = 276,
+    GAP_ZERO = 290,    /* where an exact zero is drawn: a log axis has no place for it */
+    MANY = 60,         /* more points than these get no dots */
+    MOST_COLUMNS = 120 /* of tooltips */
+};
+
+typedef struct span {
+    double low, high;
+} span;
+
+typedef struct panel {
+    const dppo_chart *chart;
+    span x, y;
+    double top, bottom;
+} panel;
+
+/* -- scales
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* Keeps differences of huge values finite. */
+static double clamped(double value) {
+    return fmin(fmax(value, -1e300), 1e300);
+}
+
+static void include(span *range, double value) {
+    if (!isfinite(value)) return;
+    range->low = fmin(range->low, clamped(value));
+    range->high = fmax(range->high, clamped(value));
+}
+
+/* 1, 2 or 5 times a power of ten, the smallest that is at least `raw`. */
+static double nice_step(double raw) {
+    double power = pow(10, floor(log10(raw))), scaled = raw / power;
+    return power * (scaled <= 1.0000001 ? 1 : scaled <= 2.0000001 ? 2 : scaled <= 5.0000001 ? 5 : 10);
+}
+
+static double place(double value, span range, double from, double to) {
+    return from + (to - from) * ((value - range.low) / (range.high - range.low));
+}
+
+static double x_of(const panel *p, int64_t x) {
+    return place((double)x, p->x, LEFT, RIGHT);
+}
+
+static double y_of(const panel *p, double y) {
+    return place(clamped(y), p->y, p->bottom, p->top);
+}
+
+static span x_range(const dppo_chart *chart) {
+    span range = {(double)chart->x_first, (double)chart->x_last};
+    if (range.high - range.low < 1) {
+        range.low -= 0.5;
+        range.high += 0.5;
+    }
+    return range;
+}
+
+/* What the values span, rounded outwards to steps; a constant gets room above and below. */
+static span value_range(const dppo_chart *chart, double *step) {
+    span range = {INFINITY, -INFINITY};
+    for (size_t i = 0; i < chart->count; i++) {
+        if (chart->c) include(&range, chart->c[i]);
+        if (chart->torch) include(&range, chart->torch[i]);
+    }
+    if (range.low > range.high) range = (span){0, 1}; /* nothing finite */
+    double magnitude = fmax(fabs(range.low), fabs(range.high));
+    if (range.high - range.low <= fmax(1e-9 * magnitude, 1e-290)) {
+        double room = magnitude > 1e-280 ? 0.1 * magnitude : 1;
+        range.low -= room;
+        range.high += room;
+    }
+    *step = nice_step((range.high - range.low) / 4);
+    range.low = floor(range.low / *step + 1e-9) * *step;
+    range.high = ceil(range.high / *step - 1e-9) * *step;
+    return range;
+}
+
+/* -- axes
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void line(dppo_text *html, const char *class, double x1, double y1, double x2, double y2) {
+    dppo_text_format(html, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>", class, x1,
+                     y1, x2, y2);
+}
+
+static void begin_words(dppo_text *html, const char *anchor, double x, double y) {
+    dppo_text_format(html, "<text text-anchor=\"%s\" x=\"%.1f\" y=\"%.1f\">", anchor, x, y);
+}
+
+static void words(dppo_text *html, const char *anchor, double x, double y, const char *string) {
+    begin_words(html, anchor, x, y);
+    dppo_text_format(html, "%s</text>", string);
+}
+
+static void power_of_ten(dppo_text *html, int exponent) {
+    dppo_text_format(html, "10<tspan dy=\"-4\" font-size=\"8.5\">%s%d</tspan>",
+                     exponent < 0 ? "\xE2\x88\x92" : "", exponent < 0 ? -exponent : exponent);
+}
+
+/* A common power of ten for the labels of very small and very large values; 0 when they read well as they
+ * are. */
+static int common_exponent(span range) {
+    double magnitude = fmax(fabs(range.low), fabs(range.high));
+    int exponent = (int)floor(log10(magnitude) + 1e-9);
+    return exponent < -2 || exponent >= 7 ? exponent : 0;
+}
+
+/* As many digits as tell neighbouring ticks apart. */
+static int tick_digits(double value, double step) {
+    if (value == 0) return 1;
+    int digits = (int)floor(log10(fabs(value)) + 1e-9) - (int)floor(log10(step) + 1e-9) + 1;
+    return digits < 1 ? 1 : digits > 12 ? 12 : digits;
+}
+
+static void value_axis(const panel *p, double step, dppo_text *html) {
+    int exponent = common_exponent(p->y), ticks = (int)lround((p->y.high - p->y.low) / step);
+    double first = round(p->y.low / step);
+    if (exponent != 0) {
+        begin_words(html, "start", 4, TOP - 9);
+        dppo_text_add(html, "\xC3\x97");
+        power_of_ten(html, exponent);
+        dppo_text_add(html, "</text>");
+    }
+    for (int i = 0; i <= ticks && i <= 12; i++) {
+        double value = (first + i) * step, y = y_of(p, value);
+        line(html, "grid", LEFT, y, RIGHT, y);
+        begin_words(html, "end", LEFT - 6, y + 4);
+        dppo_html_number(html, value / pow(10, exponent), tick_digits(value, step));
+        dppo_text_add(html, "</text>");
+    }
+}
+
+/* Whole numbers only: there is no iteration 2.5. */
+static void x_axis(const panel *p, double bottom, dppo_text *html) {
+    double step = fmax(1, nice_step((p->x.high - p->x.low) / 6));
+    line(html, "axis", LEFT, bottom, RIGHT, bottom);
+    double first = ceil(p->x.low / step);
+    for (int i = 0; i <= 12 && (first + i) * step <= p->x.high; i++) {
+        double value = (first + i) * step;
+        double x = place(value, p->x, LEFT, RIGHT);
+        line(html, "axis", x, bottom, x, bottom + 4);
+        begin_words(html, "middle", x, bottom + 17);
+        dppo_html_count(html, (int64_t)value);
+        dppo_text_add(html, "</text>");
+    }
+    words(html, "middle", (LEFT + RIGHT) / 2.0, bottom + 32, p->chart->x_label);
+}
+
+/* Decades, not all of them when they are many, and below them the row of exact zeros. */
+static void gap_axis(const panel *p, dppo_text *html) {
+    int low = (int)p->y.low, high = (int)p->y.high, step = (high - low + 3) / 4;
+    words(html, "start", 4, GAP_TOP - 12, "gap |C \xE2\x88\x92 libtorch|, log axis");
+    for (int exponent = low; exponent <= high; exponent += step) {
+        double y = y_of(p, exponent);
+        line(html, "grid", LEFT, y, RIGHT, y);
+        begin_words(html, "end", LEFT - 6, y + 4);
+        power_of_ten(html, exponent);
+        dppo_text_add(html, "</text>");
+    }
+    line(html, "grid", LEFT, GAP_ZERO, RIGHT, GAP_ZERO);
+    words(html, "end", LEFT - 6, GAP_ZERO + 4, "0");
+}
+
+/* -- lines
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+/* A path over the finite values, with dots where they are few or stand alone. */
+static void curve(const panel *p, const double *y, const char *class, double radius, dppo_text *html) {
+    const dppo_chart *chart = p->chart;
+    bool drawing = false;
+    dppo_text_format(html, "<path class=\"%s\" d=\"", class);
+    for (size_t i = 0; i < chart->count; i++) {
+        if (isfinite(y[i]))
+            dppo_text_format(html, "%s%.1f %.1f", drawing ? "L" : "M", x_of(p, chart->x[i]), y_of(p, y[i]));
+        drawing = isfinite(y[i]);
+    }
+    dppo_text_add(html, "\"/>");
+    for (size_t i = 0; i < chart->count; i++) {
+        bool alone = (i == 0 || !isfinite(y[i - 1])) && (i + 1 == chart->count || !isfinite(y[i + 1]));
+        if (!isfinite(y[i]) || (chart->count > MANY && !alone)) continue;
+        dppo_text_format(html, "<circle class=\"%s-dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>", class,
+                         x_of(p, chart->x[i]), y_of(p, y[i]), radius);
+    }
+    dppo_text_add(html, "\n");
+}
+
+static double gap_of(const dppo_chart *chart, size_t i) {
+    double c = chart->c[i], torch = chart->torch[i];
+    return c == torch || (isnan(c) && isnan(torch)) ? 0 : fabs(c - torch);
+}
+
+static double limit_of(const dppo_chart *chart, size_t i) {
+    return chart->atol + chart->rtol * fabs(chart->torch[i]);
+}
+
+/* Exponents of ten that hold every gap above zero and the limit. */
+static span gap_range(const dppo_chart *chart) {
+    span range = {INFINITY, -INFINITY};
+    for (size_t i = 0; i < chart->count; i++) {
+        double gap = gap_of(chart, i);
+        if (gap > 0) include(&range, log10(gap));
+        include(&range, log10(limit_of(chart, i)));
+    }
+    if (range.low > range.high) range = (span){-6, 0};
+    range.low = floor(range.low);
+    range.high = fmax(ceil(range.high), range.low + 1);
+    return range;
+}
+
+/* The gap as a line over its positive values; zeros on their own row, what is no number as a mark on top. */
+static void gap_curve(const panel *p, dppo_text *html) {
+    const dppo_chart *chart = p->chart;
+    bool drawing = false;
+    dppo_text_add(html, "<path class=\"gap\" d=\"");
+    for (size_t i = 0; i < chart->count; i++) {
+        double gap = gap_of(chart, i);
+        bool shown = gap > 0 && isfinite(gap);
+        if (shown)
+            dppo_text_format(html, "%s%.1f %.1f", drawing ? "L" : "M", x_of(p, chart->x[i]),
+                             y_of(p, log10(gap)));
+        drawing = shown;
+    }
+    dppo_text_add(html, "\"/>");
+    double radius = chart->count > MANY ? 1.4 : 2.4;
+    for (size_t i = 0; i < chart->count; i++) {
+        double gap = gap_of(chart, i), x = x_of(p, chart->x[i]);
+        if (!isfinite(gap))
+            dppo_text_format(html, "<path class=\"outside-dot\" d=\"M%.1f %dl-4 -7h8z\"/>", x, GAP_TOP + 4);
+        else
+            dppo_text_format(html, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>",
+                             gap == 0 ? "zero-dot" : "gap-dot", x, gap == 0 ? GAP_ZERO : y_of(p, log10(gap)),
+                             radius);
+    }
+    dppo_text_add(html, "\n");
+}
+
+static void limit_curve(const panel *p, dppo_text *html) {
+    const dppo_chart *chart = p->chart;
+    bool drawing = false;
+    dppo_text_add(html, "<path class=\"limit\" d=\"");
+    for (size_t i = 0; i < chart->count; i++) {
+        double limit = log10(limit_of(chart, i));
+        if (isfinite(limit))
+            dppo_text_format(html, "%s%.1f %.1f", drawing ? "L" : "M", x_of(p, chart->x[i]), y_of(p, limit));
+        drawing = isfinite(limit);
+    }
+    dppo_text_add(html, "\"/>\n");
+}
+
+static void outside_mark(const panel *p, dppo_text *html) {
+    double x = x_of(p, p->chart->first_outside);
+    bool right = x > (LEFT + RIGHT) / 2.0; /* the words go where there is room */
+    line(html, "outside", x, TOP, x, GAP_ZERO);
+    dppo_text_format(html,
+                     "<text class=\"outside-text\" text-anchor=\"%s\" x=\"%.1f\" y=\"%d\">outside from ",
+                     right ? "end" : "start", right ? x - 4 : x + 4, BOTTOM + 14);
+    dppo_html_count(html, p->chart->first_outside);
+    dppo_text_add(html, "</text>\n");
+}
+
+/* -- tooltips
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void numbers_of(const dppo_chart *chart, size_t i, dppo_text *html) {
+    dppo_text_format(html, "%s ", chart->x_label);
+    dppo_html_count(html, chart->x[i]);
+    if (chart->c) {
+        dppo_text_add(html, "\nC ");
+        dppo_html_number(html, chart->c[i], 9);
+    }
+    if (chart->torch) {
+        dppo_text_add(html, "\nlibtorch ");
+        dppo_html_number(html, chart->torch[i], 9);
+    }
+    if (!chart->gap_panel) return;
+    dppo_text_add(html, "\ngap ");
+    dppo_html_number(html, gap_of(chart, i), 3);
+    dppo_text_add(html, " of ");
+    dppo_html_number(html, limit_of(chart, i), 3);
+    dppo_text_add(html, " allowed");
+}
+
+/* Invisible columns around the iterations, each with its numbers; at most MOST_COLUMNS of them. */
+static void columns(const panel *p, double bottom, dppo_text *html) {
+    const dppo_chart *chart = p->chart;
+    size_t every = (chart->count + MOST_COLUMNS - 1) / MOST_COLUMNS, last = (chart->count - 1) / every;
+    double left = LEFT - 4;
+    for (size_t k = 0; k <= last; k++) {
+        size_t i = k * every;
+        double right = k == last ? RIGHT + 6 : (x_of(p, chart->x[i]) + x_of(p, chart->x[i + every])) / 2;
+        dppo_text_format(html,
+                         "<rect class=\"hit\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%.1f\"><title>",
+                         left, TOP, fmax(right - left, 0.5), bottom - TOP);
+        numbers_of(chart, i, html);
+        dppo_text_add(html, "</title></rect>");
+        left = right;
+    }
+    dppo_text_add(html, "\n");
+}
+
+void dppo_chart_write(const dppo_chart *chart, dppo_text *html) {
+    double step, bottom = chart->gap_panel ? GAP_ZERO + 6 : BOTTOM;
+    panel values = {chart, x_range(chart), value_range(chart, &step), TOP, BOTTOM};
+    dppo_text_format(html, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", WIDTH, bottom + 38);
+    dppo_html_escape(html, chart->label);
+    dppo_text_format(html, " over %ss\">\n", chart->x_label);
+    value_axis(&values, step, html);
+    if (chart->torch) curve(&values, chart->torch, "torch", 4.2, html);
+    if (chart->c) curve(&values, chart->c, "c", 2.1, html);
+    if (chart->gap_panel) {
+        panel gaps = {chart, values.x, gap_range(chart), GAP_TOP, GAP_BOTTOM};
+        gap_axis(&gaps, html);
+        limit_curve(&gaps, html);
+        gap_curve(&gaps, html);
+        if (chart->first_outside >= 0) outside_mark(&gaps, html);
+    }
+    x_axis(&values, bottom, html);
+    columns(&values, bottom, html);
+    dppo_text_add(html, "</svg>\n");
+}
+
+static void legend_item(dppo_text *html, const char *class, const char *name) {
+    dppo_text_format(
+        html,
+        "<span><svg viewBox=\"0 0 42 12\" aria-hidden=\"true\"><line class=\"%s\" x1=\"3\" y1=\"6\" "
+        "x2=\"39\" y2=\"6\"/></svg>%s</span>\n",
+        class, name);
+}
+
+void dppo_chart_legend(bool c, bool torch, bool gap, dppo_text *html) {
+    dppo_text_add(html, "<div class=\"legend\">\n");
+    if (c) legend_item(html, "c", "C (thin line)");
+    if (torch) legend_item(html, "torch", "libtorch (wide line)");
+    if (gap) {
+        legend_item(html, "gap", "gap");
+        dppo_text_add(html,
+                      "<span><svg viewBox=\"0 0 42 12\" aria-hidden=\"true\"><circle class=\"zero-dot\" "
+                      "cx=\"21\" cy=\"6\" r=\"3\"/></svg>no gap at all</span>\n");
+        legend_item(html, "limit", "tolerance");
+        legend_item(html, "outside", "first iteration outside");
+    }
+    dppo_text_add(html, "</div>\n");
+}
