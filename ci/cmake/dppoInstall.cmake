@@ -13,6 +13,7 @@ install(DIRECTORY dppo/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/dppo
   FILES_MATCHING PATTERN "*.h"
   PATTERN "*_body.h" EXCLUDE PATTERN "*internal.h" EXCLUDE PATTERN "kernel_lanes.h" EXCLUDE
   PATTERN "kernel_set.h" EXCLUDE PATTERN "data/files.h" EXCLUDE PATTERN "entries_*.h" EXCLUDE
+  PATTERN "dims.h" EXCLUDE PATTERN "autograd/map.h" EXCLUDE PATTERN "config/tree.h" EXCLUDE
   PATTERN "cli" EXCLUDE PATTERN "report" EXCLUDE)
 
 install(DIRECTORY fixtures/ DESTINATION ${CMAKE_INSTALL_DATADIR}/dppo/fixtures PATTERN "make_*.py" EXCLUDE)
