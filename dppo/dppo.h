@@ -1,6 +1,7 @@
 /* dppo: Diffusion Policy Policy Optimization in C, proved equal to PyTorch.
  *
- * Deploying a policy needs a configuration and a checkpoint of `dppo train` or `dppo pretrain`, or the original's .pt:
+ * Deploying a policy needs a configuration and a checkpoint: of `dppo train` or `dppo pretrain`, or the
+ * original's .pt.
  *
  *     #include <dppo/dppo.h>
  *     #include <stdio.h>
@@ -8,8 +9,8 @@
  *
  *     // policy eval_diffusion_mlp.yaml base_policy_path=state_3000.pt: the first chunk of actions
  *     static dppo_status deploy(int argc, char **argv, dppo_config **config, dppo_agent **agent) {
- *         float obs[11] = {1.25f}; // (B, To, Do) with B = To = 1: what the task's normalization.npz made of the raw one
- *         float actions[4 * 3];    // (B, Ta, Da), in [-1, 1]
+ *         float obs[11] = {0};  // (B, To, Do), B = To = 1: normalised as normalization.npz says
+ *         float actions[4 * 3]; // (B, Ta, Da), in [-1, 1]
  *         DPPO_TRY(dppo_config_load(argv[1], config));
  *         for (int i = 2; i < argc; i++)
  *             DPPO_TRY(dppo_config_override(*config, argv[i]));
@@ -33,11 +34,11 @@
  *
  *     cc policy.c $(pkg-config --cflags --libs dppo)
  *
- * or, with CMake, find_package(dppo) and target_link_libraries(policy dppo::dppo). parity_tests/test_install.sh builds
- * the example above both ways and runs it.
+ * or, with CMake, find_package(dppo) and target_link_libraries(policy dppo::dppo).
+ * parity_tests/test_install.sh builds the example above both ways and runs it.
  *
- * A status is DPPO_OK or its message is in dppo_message(). What a function gives away as "owned by the caller" has a
- * _free() of its kind; everything else is borrowed. Agents share nothing: one for each thread that acts. */
+ * Where a status is not DPPO_OK, dppo_message() says why. What is "owned by the caller" has a _free() of its
+ * kind; everything else is borrowed. */
 #ifndef DPPO_DPPO_H
 #define DPPO_DPPO_H
 
