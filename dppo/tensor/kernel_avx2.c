@@ -3,7 +3,9 @@
 
 #include <stddef.h>
 
-#if defined(__x86_64__)
+/* clang passes a vector to another file's function (SLEEF's) in AVX registers only where the whole file is
+ * compiled for AVX, as CMakeLists.txt has it. */
+#if defined(__x86_64__) && (defined(__AVX2__) || !defined(__clang__))
 
 #define DPPO_LANES_AVX2
 #include "tensor/kernel_lanes.h"

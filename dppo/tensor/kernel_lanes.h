@@ -64,15 +64,13 @@ LANE_FN v8 v_sqrt(v8 a) {
 LANE_FN v8 v_round(v8 a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-/* sleef.h declares these only to files that are compiled for AVX2 altogether. clang wants to be told that
- * they take their vectors in AVX registers. */
-#define LANE_EXTERN extern __attribute__((target("avx2,fma")))
+/* sleef.h declares these only to files that are compiled for AVX2 altogether. */
 #define V_SLEEF(name, function)                                                                              \
-    LANE_EXTERN __m256 Sleef_##function##f8_u10avx2(__m256);                                                 \
+    extern __m256 Sleef_##function##f8_u10avx2(__m256);                                                      \
     LANE_FN v8 name(v8 a) {                                                                                  \
         return Sleef_##function##f8_u10avx2(a);                                                              \
     }
-LANE_EXTERN __m256 Sleef_powf8_u10avx2(__m256, __m256);
+extern __m256 Sleef_powf8_u10avx2(__m256, __m256);
 LANE_FN v8 v_pow(v8 a, v8 b) {
     return Sleef_powf8_u10avx2(a, b);
 }
