@@ -62,16 +62,15 @@ static void drop_trailing_zeros(char *text) {
 char *dppo_number_text(double value, int digits, char buffer[DPPO_NUMBER_TEXT]) {
     char plain[DPPO_NUMBER_TEXT];
     double magnitude = fabs(value);
+    if (value == 0) return strcpy(buffer, "0"); /* -0 too */
     if (isnan(value)) return strcpy(buffer, "NaN");
     if (isinf(value)) return strcpy(buffer, value > 0 ? "inf" : "-inf");
-    if (magnitude != 0 && (magnitude < 1e-4 || magnitude >= 1e9)) {
+    if (magnitude < 1e-4 || magnitude >= 1e9) {
         (void)snprintf(buffer, DPPO_NUMBER_TEXT, "%.*g", digits, value);
         shorten_exponent(buffer);
         return buffer;
     }
-    int before = magnitude >= 1  ? (int)floor(log10(magnitude)) + 1
-                 : magnitude > 0 ? (int)ceil(log10(magnitude))
-                                 : 1;
+    int before = (int)floor(log10(magnitude)) + 1; /* digits in front of the point; below 0.1 negative */
     int decimals = digits > before ? digits - before : 0;
     (void)snprintf(plain, sizeof plain, "%.*f", decimals, value);
     drop_trailing_zeros(plain);
@@ -151,7 +150,8 @@ static const char style[] =
     ".hit{fill:transparent}.hit:hover{fill:var(--fg);fill-opacity:.07}\n"
     ".legend{display:flex;gap:1.4rem;flex-wrap:wrap;margin:.2rem 0 .8rem;color:var(--soft);font-size:.87rem}"
     ".legend svg{display:inline-block;width:42px;height:12px;vertical-align:middle;margin-right:.35rem}\n"
-    ".scroll{overflow-x:auto;border:1px solid var(--line);border-radius:.4rem}"
+    ".scroll{overflow-x:auto;width:fit-content;max-width:100%;border:1px solid "
+    "var(--line);border-radius:.4rem}"
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}"
     "th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid "
     "var(--line);vertical-align:top;white-space:nowrap}"

@@ -1,103 +1,166 @@
+/* The page of a parity run: whether C may be trusted, then what is worst. */
+#include "report/page.h"
+#include "report/parity_table.h"
 #include "report/report.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-static void escaped(dppo_text *text, const char *string) {
-    for (; *string; string++) {
-        if (*string == '&')
-            dppo_text_add(text, "&amp;");
-        else if (*string == '<')
-            dppo_text_add(text, "&lt;");
-        else
-            dppo_text_append(text, string, 1);
-    }
+typedef struct page {
+    const dppo_parity_results *results;
+    dppo_function_summary *functions;
+    size_t count;
+    dppo_function_counts counts;
+} page;
+
+/* -- verdict
+ * ----------------------------------------------------------------------------------------------------- */
+
+static const char *headline(const dppo_parity_results *r, dppo_tone *tone) {
+    *tone = DPPO_TONE_BAD;
+    if (r->failed > 0) return "Parity is broken";
+    if (r->error_count > 0) return "Some files could not be read";
+    *tone = DPPO_TONE_NEUTRAL;
+    if (r->count == 0) return "Nothing was judged";
+    if (r->passed == 0) return "Every case was skipped";
+    if (r->skipped > 0) return "Parity holds where it was judged; some cases were skipped";
+    *tone = DPPO_TONE_GOOD;
+    return r->with_torch ? "C, libtorch and the record agree" : "Agreement with the record";
 }
 
-/* Failed functions first, then by distance: what deserves a look stands on top. */
-static int worst_first(const void *a, const void *b) {
-    const dppo_function_summary *x = a, *y = b;
-    if ((x->failed > 0) != (y->failed > 0)) return x->failed > 0 ? -1 : 1;
-    if (x->numbers.max_ulp != y->numbers.max_ulp) return x->numbers.max_ulp > y->numbers.max_ulp ? -1 : 1;
-    return 0;
+static void write_verdict(const page *p, dppo_text *html) {
+    const dppo_parity_results *r = p->results;
+    dppo_tone tone;
+    const char *words = headline(r, &tone);
+    dppo_text detail = {0};
+    dppo_text_format(&detail,
+                     "<b>%zu passed, %zu failed, %zu skipped</b> of %zu cases of %zu functions; "
+                     "%zu functions are equal in every bit.",
+                     r->passed, r->failed, r->skipped, r->count, p->count, p->counts.equal);
+    if (r->error_count > 0) dppo_text_format(&detail, " %zu unreadable.", r->error_count);
+    if (!r->with_torch) dppo_text_add(&detail, "<br>libtorch took no part: C is judged by the record only.");
+    if (detail.failed) html->failed = true;
+    dppo_page_verdict(html, tone, words, detail.bytes ? detail.bytes : "");
+    dppo_text_free(&detail);
 }
 
-static void write_function(const dppo_function_summary *row, dppo_text *text) {
-    const char *status = row->failed ? "failed" : row->skipped ? "skipped" : "passed";
-    dppo_text_format(text, "<tr class=\"%s\"><td>", status);
-    escaped(text, row->function);
-    dppo_text_format(text, "</td><td>%zu</td><td>%s</td>", row->cases, status);
-    if (!row->has_numbers) {
-        dppo_text_add(text, "<td></td><td></td><td></td><td></td></tr>\n");
-        return;
-    }
-    dppo_text_format(text, "<td>%s</td><td>%.6g</td><td>%.2f %%</td><td>", dppo_pair_name(row->pair),
-                     row->numbers.max_ulp, 100 * row->numbers.bitwise_share);
-    if (!isnan(row->numbers.truth_ratio)) dppo_text_format(text, "%.3g", row->numbers.truth_ratio);
-    dppo_text_add(text, "</td></tr>\n");
+/* -- what failed
+ * ------------------------------------------------------------------------------------------------- */
+
+static void write_cell(dppo_text *html, const char *class, const char *string) {
+    dppo_text_format(html, "<td class=\"%s\">", class);
+    dppo_html_escape(html, string);
+    dppo_text_add(html, "</td>");
 }
 
-static void write_failures(const dppo_parity_results *results, dppo_text *text) {
-    for (size_t i = 0; i < results->error_count; i++) {
-        dppo_text_add(text, "<p class=\"failed\">unreadable: ");
-        escaped(text, results->errors[i]);
-        dppo_text_add(text, "</p>\n");
+static void write_case_name(const dppo_parity_result *result, dppo_text *html) {
+    dppo_text_add(html, "<tr><th scope=\"row\">");
+    dppo_html_escape(html, result->function);
+    dppo_text_add(html, "/");
+    dppo_html_escape(html, result->name);
+    dppo_text_add(html, "</th>");
+}
+
+static void write_failed_answer(const dppo_parity_result *result, const dppo_parity_row *row,
+                                dppo_text *html) {
+    write_case_name(result, html);
+    write_cell(html, "left", row->answer);
+    write_cell(html, "left", dppo_pair_name(row->pair));
+    if (row->answer[0] && row->numbers.count > 0) {
+        dppo_text_add(html, "<td>");
+        dppo_html_number(html, row->numbers.max_abs, 3);
+        dppo_text_add(html, "</td><td>");
+        dppo_html_number(html, row->numbers.max_ulp, 6);
+        dppo_text_add(html, "</td>");
+        write_cell(html, "left", row->numbers.worst_index);
+    } else {
+        dppo_text_add(html, "<td></td><td></td><td></td>");
     }
+    write_cell(html, "left wide", row->numbers.message);
+    dppo_text_add(html, "</tr>\n");
+}
+
+/* A case that failed as a whole: a side said no. */
+static void write_failed_case(const dppo_parity_result *result, dppo_text *html) {
+    write_case_name(result, html);
+    dppo_text_add(html, "<td></td><td></td><td></td><td></td><td></td>");
+    write_cell(html, "left wide", result->message);
+    dppo_text_add(html, "</tr>\n");
+}
+
+static void write_failures(const dppo_parity_results *results, dppo_text *html) {
+    if (results->failed == 0) return;
+    dppo_text_add(
+        html, "<section id=\"failed\"><h2>Failed answers</h2>\n<p class=\"note\"><code>dppo parity show "
+              "CASE</code> prints inputs and answers.</p><div class=\"scroll\"><table><thead><tr>"
+              "<th scope=\"col\">case</th><th scope=\"col\" class=\"left\">answer</th><th scope=\"col\" "
+              "class=\"left\">pair</th><th scope=\"col\">largest |gap|</th><th scope=\"col\">worst ULP</th>"
+              "<th scope=\"col\" class=\"left\">where</th><th scope=\"col\" class=\"left\">what is wrong"
+              "</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < results->count; i++) {
         const dppo_parity_result *result = &results->cases[i];
-        for (size_t j = 0; j < result->count; j++) {
-            if (result->rows[j].verdict != DPPO_FAILED) continue;
-            dppo_text_add(text, "<p class=\"failed\">");
-            escaped(text, result->function);
-            dppo_text_add(text, "/");
-            escaped(text, result->name);
-            dppo_text_format(text, " %s ", dppo_pair_name(result->rows[j].pair));
-            escaped(text, result->rows[j].answer);
-            dppo_text_add(text, ": ");
-            escaped(text, result->rows[j].numbers.message);
-            dppo_text_add(text, "</p>\n");
-        }
+        if (result->verdict == DPPO_FAILED && result->message[0]) write_failed_case(result, html);
+        for (size_t j = 0; j < result->count; j++)
+            if (result->rows[j].verdict == DPPO_FAILED) write_failed_answer(result, &result->rows[j], html);
     }
+    dppo_text_add(html, "</tbody></table></div></section>\n");
 }
 
-static void write_page(const dppo_parity_results *results, dppo_function_summary *rows, size_t count,
-                       dppo_text *text) {
-    bool good = results->failed == 0 && results->error_count == 0;
-    dppo_text_add(text,
-                  "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Function parity"
-                  "</title>\n<link rel=\"icon\" href=\"data:,\"><style>\n"
-                  "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:64em;padding:0 1em}\n"
-                  "table{border-collapse:collapse;width:100%}td,th{padding:.2em .6em;text-align:right;"
-                  "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}\n"
-                  ".failed{color:#a00}.skipped{color:#777}.verdict{font-size:1.4em}\n"
-                  "</style></head><body>\n<h1>Function parity</h1>\n");
-    dppo_text_format(text, "<p class=\"verdict %s\">%s: %zu passed, %zu failed, %zu skipped</p>\n",
-                     good ? "passed" : "failed", good ? "Parity holds" : "Parity is broken", results->passed,
-                     results->failed, results->skipped);
-    if (!results->with_torch)
-        dppo_text_add(text, "<p>Against the record only; libtorch did not take part.</p>\n");
-    write_failures(results, text);
-    dppo_text_add(text, "<table><thead><tr><th>function</th><th>cases</th><th>status</th><th>pair</th>"
-                        "<th>worst ULP</th><th>bitwise equal</th><th>truth ratio</th></tr></thead><tbody>\n");
-    for (size_t i = 0; i < count; i++)
-        write_function(&rows[i], text);
-    dppo_text_add(text, "</tbody></table>\n</body></html>\n");
+static void write_errors(const dppo_parity_results *results, dppo_text *html) {
+    if (results->error_count == 0) return;
+    dppo_text_add(html, "<section id=\"unreadable\"><h2>Unreadable</h2><ul>\n");
+    for (size_t i = 0; i < results->error_count; i++) {
+        dppo_text_add(html, "<li>");
+        dppo_html_escape(html, results->errors[i]);
+        dppo_text_add(html, "</li>\n");
+    }
+    dppo_text_add(html, "</ul></section>\n");
+}
+
+static void write_skipped(const dppo_parity_results *results, dppo_text *html) {
+    if (results->skipped == 0) return;
+    dppo_text_format(html,
+                     "<section id=\"skipped\"><h2>Skipped</h2><details><summary>%zu cases</summary><ul>\n",
+                     results->skipped);
+    for (size_t i = 0; i < results->count; i++) {
+        const dppo_parity_result *result = &results->cases[i];
+        if (result->verdict != DPPO_SKIPPED) continue;
+        dppo_text_add(html, "<li>");
+        dppo_html_escape(html, result->function);
+        dppo_text_add(html, "/");
+        dppo_html_escape(html, result->name);
+        dppo_text_add(html, ": ");
+        dppo_html_escape(html, result->message);
+        dppo_text_add(html, "</li>\n");
+    }
+    dppo_text_add(html, "</ul></details></section>\n");
+}
+
+/* -- the page
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void write_page(const page *p, dppo_text *html) {
+    dppo_page_begin(html, "Function parity", "C against libtorch, against the record, against float64 truth");
+    write_verdict(p, html);
+    write_errors(p->results, html);
+    write_failures(p->results, html);
+    dppo_text_add(html, "<section id=\"parity\"><h2>Functions</h2>\n");
+    dppo_parity_table_write(p->functions, p->count, "equal in every bit (elements)", html);
+    dppo_text_add(html, "</section>\n");
+    write_skipped(p->results, html);
+    dppo_page_end(html);
 }
 
 dppo_status dppo_report_parity(const dppo_parity_results *results, const char *folder) {
-    char path[4096];
-    size_t count;
-    DPPO_TRY(dppo_make_folder(folder));
-    if (snprintf(path, sizeof path, "%s/index.html", folder) >= (int)sizeof path)
-        return dppo_fail(DPPO_INVALID, "%s: path too long", folder);
-    dppo_function_summary *rows = dppo_parity_functions(results, &count);
-    if (!rows) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
-    qsort(rows, count, sizeof *rows, worst_first);
-    dppo_text text = {0};
-    write_page(results, rows, count, &text);
-    dppo_status status = dppo_text_save(&text, path);
-    dppo_text_free(&text);
-    free(rows);
+    page p = {.results = results};
+    dppo_text html = {0};
+    p.functions = dppo_parity_functions(results, &p.count);
+    if (!p.functions) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
+    dppo_functions_worst_first(p.functions, p.count);
+    p.counts = dppo_count_functions(p.functions, p.count);
+    write_page(&p, &html);
+    dppo_status status = dppo_page_save(&html, folder);
+    dppo_text_free(&html);
+    free(p.functions);
     return status;
 }

@@ -32,6 +32,7 @@ static void write_page(const dppo_run_data *data, const char *folder, dppo_text 
     dppo_run_write_finals(data, html);
     dppo_run_write_forced(data, html);
     dppo_run_write_phases(data, html);
+    dppo_run_write_parity(data, html);
     dppo_run_write_provenance(data, html);
     dppo_page_end(html);
 }

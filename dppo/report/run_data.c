@@ -312,13 +312,10 @@ static dppo_status read_run(const char *folder, dppo_run_data *data) {
     data->finished = access(path, F_OK) == 0;
     if (!data->finished) return DPPO_OK;
     DPPO_TRY(dppo_config_load(path, &data->run));
-    dppo_status status = dppo_config_int_or(data->run, "free_equal_iterations", -2, &data->free_equal);
-    if (status == DPPO_OK)
-        status =
-            dppo_config_int_or(data->run, "teacher_forced_iterations", data->forced_iterations, &iterations);
-    if (status == DPPO_OK)
-        status = dppo_config_int_or(data->run, "teacher_forced_failures", data->forced_failures, &failures);
-    if (status != DPPO_OK) return dppo_fail_in(status, "%s", path);
+    const dppo_config *run = data->run;
+    DPPO_TRY(dppo_config_int_or(run, "free_equal_iterations", -2, &data->free_equal));
+    DPPO_TRY(dppo_config_int_or(run, "teacher_forced_iterations", data->forced_iterations, &iterations));
+    DPPO_TRY(dppo_config_int_or(run, "teacher_forced_failures", data->forced_failures, &failures));
     data->contradiction = iterations != data->forced_iterations || failures != data->forced_failures;
     return DPPO_OK;
 }
@@ -335,6 +332,9 @@ dppo_status dppo_run_data_read(const char *folder, dppo_run_data *data) {
     DPPO_TRY(read_optional(folder, "teacher_forced.csv", &data->forced_csv, &data->has_forced));
     if (data->has_forced) DPPO_TRY(read_forced_rows(data));
     DPPO_TRY(read_optional(folder, "parity.csv", &data->parity_csv, &data->has_parity));
+    if (data->has_parity)
+        DPPO_TRY(dppo_functions_of_csv(&data->parity_csv, &data->functions, &data->function_count));
+    dppo_functions_worst_first(data->functions, data->function_count);
     return read_run(folder, data);
 }
 
@@ -346,6 +346,7 @@ void dppo_run_data_free(dppo_run_data *data) {
     }
     free(data->metrics);
     free(data->quantities);
+    free(data->functions);
     free(data->config_text);
     dppo_table_free(&data->metrics_csv);
     dppo_table_free(&data->forced_csv);

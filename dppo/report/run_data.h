@@ -3,6 +3,7 @@
 #define DPPO_REPORT_RUN_DATA_H
 
 #include "config/config.h"
+#include "report/parity_table.h"
 #include "report/table.h"
 
 /* The free run is within tolerance where |c - torch| <= atol + rtol |torch|. */
@@ -43,6 +44,8 @@ typedef struct dppo_run_data {
     size_t metric_count;
     dppo_forced_quantity *quantities;
     size_t quantity_count;
+    dppo_function_summary *functions; /* of parity.csv, worst first */
+    size_t function_count;
     int64_t forced_iterations, forced_failures; /* iterations, by teacher_forced.csv */
     int64_t free_equal;                         /* run.yaml's: -1 never apart; -2 not known */
     bool contradiction;                         /* run.yaml and teacher_forced.csv count differently */

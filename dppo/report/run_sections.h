@@ -11,6 +11,7 @@ void dppo_run_write_charts(const dppo_run_data *data, dppo_text *html);  /* run_
 void dppo_run_write_finals(const dppo_run_data *data, dppo_text *html);  /* run_tables.c */
 void dppo_run_write_forced(const dppo_run_data *data, dppo_text *html);
 void dppo_run_write_phases(const dppo_run_data *data, dppo_text *html);
+void dppo_run_write_parity(const dppo_run_data *data, dppo_text *html);     /* run_parity.c */
 void dppo_run_write_provenance(const dppo_run_data *data, dppo_text *html); /* run_provenance.c */
 
 /* Pieces the sections share. */

@@ -45,7 +45,7 @@ static void write_judgement(const dppo_run_metric *metric, dppo_text *html) {
     else if (metric->first_outside < 0)
         badge_cell(html, DPPO_TONE_GOOD, "within");
     else
-        badge_cell(html, DPPO_TONE_BAD, "outside");
+        badge_cell(html, DPPO_TONE_NEUTRAL, "outside");
 }
 
 static void write_final(const dppo_run_data *data, const dppo_run_metric *metric, dppo_text *html) {

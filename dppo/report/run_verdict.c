@@ -116,8 +116,13 @@ static void write_uncompared(const dppo_run_data *data, dppo_text *html) {
             "This is one side only. Run with <code>--compare torch</code> to judge C against libtorch.");
 }
 
+static size_t failed_functions(const dppo_run_data *data) {
+    return dppo_count_functions(data->functions, data->function_count).failed;
+}
+
 static dppo_tone tone_of(const dppo_run_data *data) {
-    return data->forced_failures > 0 || data->contradiction ? DPPO_TONE_BAD : DPPO_TONE_GOOD;
+    bool bad = data->forced_failures > 0 || data->contradiction || failed_functions(data) > 0;
+    return bad ? DPPO_TONE_BAD : DPPO_TONE_GOOD;
 }
 
 void dppo_run_write_verdict(const dppo_run_data *data, dppo_text *html) {
@@ -133,6 +138,9 @@ void dppo_run_write_verdict(const dppo_run_data *data, dppo_text *html) {
             dppo_text_add(&detail,
                           "<br>run.yaml counts other failures than teacher_forced.csv has: one of them is "
                           "not of this run.");
+        if (failed_functions(data) > 0)
+            dppo_text_format(&detail, "<br>Function parity: <b>%zu failed</b> (of %zu functions).",
+                             failed_functions(data), data->function_count);
         if (detail.failed) html->failed = true;
         dppo_page_verdict(html, tone,
                           tone == DPPO_TONE_GOOD ? "C and libtorch agree" : "C and libtorch disagree",
