@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Units of the view box: at 1600, 1000 and 400 px of page width a chart is shown at about its own size. */
 enum {
@@ -80,9 +81,8 @@ static span value_range(const dppo_chart *chart, double *step) {
     if (range.low > range.high) range = (span){0, 1}; /* nothing finite */
     double magnitude = fmax(fabs(range.low), fabs(range.high));
     if (range.high - range.low <= fmax(1e-9 * magnitude, 1e-290)) {
-        double room = magnitude > 1e-280 ? 0.1 * magnitude : 1;
-        range.low -= room;
-        range.high += room;
+        double room = 0.1 * magnitude;
+        range = magnitude > 1e-280 ? (span){range.low - room, range.high + room} : (span){0, 1};
     }
     *step = nice_step((range.high - range.low) / 4);
     range.low = floor(range.low / *step + 1e-9) * *step;
@@ -181,24 +181,39 @@ static void gap_axis(const panel *p, dppo_text *html) {
  * -----------------------------------------------------------------------------------------------------------
  */
 
-/* A path over the finite values, with dots where they are few or stand alone. */
-static void curve(const panel *p, const double *y, const char *class, double radius, dppo_text *html) {
-    const dppo_chart *chart = p->chart;
-    bool drawing = false;
+static bool shown(const double *y, size_t count, size_t i) {
+    return i < count && !isnan(y[i]);
+}
+
+/* A path through sheet coordinates, holes left out. */
+static void path(const panel *p, const double *y, const char *class, dppo_text *html) {
+    size_t count = p->chart->count;
     dppo_text_format(html, "<path class=\"%s\" d=\"", class);
-    for (size_t i = 0; i < chart->count; i++) {
-        if (isfinite(y[i]))
-            dppo_text_format(html, "%s%.1f %.1f", drawing ? "L" : "M", x_of(p, chart->x[i]), y_of(p, y[i]));
-        drawing = isfinite(y[i]);
+    for (size_t i = 0; i < count; i++)
+        if (shown(y, count, i))
+            dppo_text_format(html, "%s%.1f %.1f", i > 0 && shown(y, count, i - 1) ? "L" : "M",
+                             x_of(p, p->chart->x[i]), y[i]);
+    dppo_text_add(html, "\"/>\n");
+}
+
+/* Dots are lines without length and with round ends. Of many points only those that no line shows. */
+static void dots(const panel *p, const double *y, const char *class, bool all, dppo_text *html) {
+    size_t count = p->chart->count;
+    dppo_text_format(html, "<path class=\"%s\" d=\"", class);
+    for (size_t i = 0; i < count; i++) {
+        bool alone = !(i > 0 && shown(y, count, i - 1)) && !shown(y, count, i + 1);
+        if (shown(y, count, i) && (all || alone || count <= MANY))
+            dppo_text_format(html, "M%.1f %.1fh0", x_of(p, p->chart->x[i]), y[i]);
     }
-    dppo_text_add(html, "\"/>");
-    for (size_t i = 0; i < chart->count; i++) {
-        bool alone = (i == 0 || !isfinite(y[i - 1])) && (i + 1 == chart->count || !isfinite(y[i + 1]));
-        if (!isfinite(y[i]) || (chart->count > MANY && !alone)) continue;
-        dppo_text_format(html, "<circle class=\"%s-dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>", class,
-                         x_of(p, chart->x[i]), y_of(p, y[i]), radius);
-    }
-    dppo_text_add(html, "\n");
+    dppo_text_add(html, "\"/>\n");
+}
+
+static void curve(const panel *p, const double *values, const char *line_class, const char *dot_class,
+                  double *y, dppo_text *html) {
+    for (size_t i = 0; i < p->chart->count; i++)
+        y[i] = isfinite(values[i]) ? y_of(p, values[i]) : NAN;
+    path(p, y, line_class, html);
+    dots(p, y, dot_class, false, html);
 }
 
 static double gap_of(const dppo_chart *chart, size_t i) {
@@ -225,43 +240,29 @@ static span gap_range(const dppo_chart *chart) {
 }
 
 /* The gap as a line over its positive values; zeros on their own row, what is no number as a mark on top. */
-static void gap_curve(const panel *p, dppo_text *html) {
+static void gap_curve(const panel *p, double *y, dppo_text *html) {
     const dppo_chart *chart = p->chart;
-    bool drawing = false;
-    dppo_text_add(html, "<path class=\"gap\" d=\"");
     for (size_t i = 0; i < chart->count; i++) {
         double gap = gap_of(chart, i);
-        bool shown = gap > 0 && isfinite(gap);
-        if (shown)
-            dppo_text_format(html, "%s%.1f %.1f", drawing ? "L" : "M", x_of(p, chart->x[i]),
-                             y_of(p, log10(gap)));
-        drawing = shown;
+        y[i] = gap > 0 && isfinite(gap) ? y_of(p, log10(gap)) : NAN;
     }
-    dppo_text_add(html, "\"/>");
-    double radius = chart->count > MANY ? 1.4 : 2.4;
-    for (size_t i = 0; i < chart->count; i++) {
-        double gap = gap_of(chart, i), x = x_of(p, chart->x[i]);
-        if (!isfinite(gap))
-            dppo_text_format(html, "<path class=\"outside-dot\" d=\"M%.1f %dl-4 -7h8z\"/>", x, GAP_TOP + 4);
-        else
-            dppo_text_format(html, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>",
-                             gap == 0 ? "zero-dot" : "gap-dot", x, gap == 0 ? GAP_ZERO : y_of(p, log10(gap)),
-                             radius);
-    }
-    dppo_text_add(html, "\n");
+    path(p, y, "gap", html);
+    dots(p, y, "gap-dot", false, html);
+    for (size_t i = 0; i < chart->count; i++)
+        y[i] = gap_of(chart, i) == 0 ? GAP_ZERO : NAN;
+    dots(p, y, "zero-dot", true, html);
+    for (size_t i = 0; i < chart->count; i++)
+        if (!isfinite(gap_of(chart, i)))
+            dppo_text_format(html, "<path class=\"outside-dot\" d=\"M%.1f %dl-4 -7h8z\"/>",
+                             x_of(p, chart->x[i]), GAP_TOP + 4);
 }
 
-static void limit_curve(const panel *p, dppo_text *html) {
-    const dppo_chart *chart = p->chart;
-    bool drawing = false;
-    dppo_text_add(html, "<path class=\"limit\" d=\"");
-    for (size_t i = 0; i < chart->count; i++) {
-        double limit = log10(limit_of(chart, i));
-        if (isfinite(limit))
-            dppo_text_format(html, "%s%.1f %.1f", drawing ? "L" : "M", x_of(p, chart->x[i]), y_of(p, limit));
-        drawing = isfinite(limit);
+static void limit_curve(const panel *p, double *y, dppo_text *html) {
+    for (size_t i = 0; i < p->chart->count; i++) {
+        double limit = log10(limit_of(p->chart, i));
+        y[i] = isfinite(limit) ? y_of(p, limit) : NAN;
     }
-    dppo_text_add(html, "\"/>\n");
+    path(p, y, "limit", html);
 }
 
 static void outside_mark(const panel *p, dppo_text *html) {
@@ -315,25 +316,34 @@ static void columns(const panel *p, double bottom, dppo_text *html) {
     dppo_text_add(html, "\n");
 }
 
+static void gap_panel(const panel *values, double *y, dppo_text *html) {
+    panel gaps = {values->chart, values->x, gap_range(values->chart), GAP_TOP, GAP_BOTTOM};
+    gap_axis(&gaps, html);
+    limit_curve(&gaps, y, html);
+    gap_curve(&gaps, y, html);
+    if (values->chart->first_outside >= 0) outside_mark(&gaps, html);
+}
+
 void dppo_chart_write(const dppo_chart *chart, dppo_text *html) {
     double step, bottom = chart->gap_panel ? GAP_ZERO + 6 : BOTTOM;
     panel values = {chart, x_range(chart), value_range(chart, &step), TOP, BOTTOM};
-    dppo_text_format(html, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", WIDTH, bottom + 38);
+    double *y = malloc(chart->count * sizeof *y); /* of the line being drawn */
+    if (!y) {
+        html->failed = true;
+        return;
+    }
+    dppo_text_format(html, "<svg%s viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"",
+                     chart->count > MANY ? " class=\"dense\"" : "", WIDTH, bottom + 38);
     dppo_html_escape(html, chart->label);
     dppo_text_format(html, " over %ss\">\n", chart->x_label);
     value_axis(&values, step, html);
-    if (chart->torch) curve(&values, chart->torch, "torch", 4.2, html);
-    if (chart->c) curve(&values, chart->c, "c", 2.1, html);
-    if (chart->gap_panel) {
-        panel gaps = {chart, values.x, gap_range(chart), GAP_TOP, GAP_BOTTOM};
-        gap_axis(&gaps, html);
-        limit_curve(&gaps, html);
-        gap_curve(&gaps, html);
-        if (chart->first_outside >= 0) outside_mark(&gaps, html);
-    }
+    if (chart->torch) curve(&values, chart->torch, "torch", "torch-dot", y, html);
+    if (chart->c) curve(&values, chart->c, "c", "c-dot", y, html);
+    if (chart->gap_panel) gap_panel(&values, y, html);
     x_axis(&values, bottom, html);
     columns(&values, bottom, html);
     dppo_text_add(html, "</svg>\n");
+    free(y);
 }
 
 static void legend_item(dppo_text *html, const char *class, const char *name) {

@@ -26,7 +26,7 @@ static void write_caption(const dppo_run_data *data, const dppo_run_metric *metr
     if (metric->seconds)
         dppo_text_add(html, "Wall clock; not compared.");
     else if (dppo_run_compared(data) && metric->first_gap < 0)
-        dppo_text_format(html, "No gap at any of %zu points.", metric->count);
+        dppo_text_add(html, "No gap at any point.");
     else if (dppo_run_compared(data)) {
         dppo_text_add(html, "First gap at ");
         dppo_html_count(html, metric->first_gap);

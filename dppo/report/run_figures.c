@@ -51,7 +51,7 @@ static void write_counts(const dppo_run_data *data, dppo_text *html) {
     if (data->env_steps < 0) return;
     begin(html, "Environment steps");
     dppo_html_count(html, data->env_steps);
-    dppo_text_add(html, "<small>trained on, each side</small>");
+    dppo_text_format(html, "<small>trained on%s</small>", dppo_run_compared(data) ? ", each side" : "");
     end(html);
 }
 

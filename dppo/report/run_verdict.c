@@ -86,6 +86,12 @@ static void write_largest_gap(const dppo_run_data *data, dppo_text *text) {
     dppo_text_add(text, ".");
 }
 
+static bool any_gap(const dppo_run_data *data) {
+    for (size_t i = 0; i < data->metric_count; i++)
+        if (data->metrics[i].first_gap >= 0) return true;
+    return false;
+}
+
 static void write_level_2(const dppo_run_data *data, dppo_text *text) {
     dppo_text_add(text, "<br>Level 2 (free runs from one seed): ");
     if (data->free_equal == -2) {
@@ -95,6 +101,7 @@ static void write_level_2(const dppo_run_data *data, dppo_text *text) {
         dppo_text_add(text, "<b>equal in every bit for all ");
         dppo_html_count(text, data->iterations);
         dppo_text_format(text, " %s</b>.", dppo_run_rounds(data, data->iterations));
+        if (any_gap(data)) write_largest_gap(data, text); /* of what is logged, not of what is learned */
     } else {
         dppo_text_add(text, "equal in every bit <b>until ");
         dppo_text_format(text, "%s ", dppo_run_rounds(data, 1));
@@ -125,6 +132,12 @@ static dppo_tone tone_of(const dppo_run_data *data) {
     return bad ? DPPO_TONE_BAD : DPPO_TONE_GOOD;
 }
 
+static const char *headline(const dppo_run_data *data, dppo_tone tone) {
+    if (tone != DPPO_TONE_GOOD) return "C and libtorch disagree";
+    bool equal = data->free_equal == -1 && !any_gap(data);
+    return equal ? "C and libtorch agree in every bit" : "C and libtorch agree";
+}
+
 void dppo_run_write_verdict(const dppo_run_data *data, dppo_text *html) {
     if (!dppo_run_compared(data) || data->forced_iterations == 0) {
         write_uncompared(data, html);
@@ -142,9 +155,7 @@ void dppo_run_write_verdict(const dppo_run_data *data, dppo_text *html) {
             dppo_text_format(&detail, "<br>Function parity: <b>%zu failed</b> (of %zu functions).",
                              failed_functions(data), data->function_count);
         if (detail.failed) html->failed = true;
-        dppo_page_verdict(html, tone,
-                          tone == DPPO_TONE_GOOD ? "C and libtorch agree" : "C and libtorch disagree",
-                          detail.bytes ? detail.bytes : "");
+        dppo_page_verdict(html, tone, headline(data, tone), detail.bytes ? detail.bytes : "");
         dppo_text_free(&detail);
     }
     if (!data->finished)
