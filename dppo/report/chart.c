@@ -216,9 +216,12 @@ static void curve(const panel *p, const double *values, const char *line_class, 
     dots(p, y, dot_class, false, html);
 }
 
-static double gap_of(const dppo_chart *chart, size_t i) {
-    double c = chart->c[i], torch = chart->torch[i];
+double dppo_chart_gap(double c, double torch) {
     return c == torch || (isnan(c) && isnan(torch)) ? 0 : fabs(c - torch);
+}
+
+static double gap_of(const dppo_chart *chart, size_t i) {
+    return dppo_chart_gap(chart->c[i], chart->torch[i]);
 }
 
 static double limit_of(const dppo_chart *chart, size_t i) {

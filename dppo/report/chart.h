@@ -20,6 +20,9 @@ typedef struct dppo_chart {
     int64_t first_outside; /* x where the limit is first left; -1 when never */
 } dppo_chart;
 
+/* |c - torch|: 0 where they are equal, infinite ones too, or neither is a number; NaN where one is none. */
+double dppo_chart_gap(double c, double torch);
+
 void dppo_chart_write(const dppo_chart *chart, dppo_text *html);
 /* The legend of all charts of a page. */
 void dppo_chart_legend(bool c, bool torch, bool gap, dppo_text *html);

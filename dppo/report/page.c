@@ -1,3 +1,5 @@
+/* Everything a page needs is in it: style and script are text here, so that one file can be mailed or kept as
+ * a CI artefact and is read the same in ten years. */
 #include "report/page.h"
 
 #include <math.h>
@@ -27,7 +29,8 @@ void dppo_html_escape(dppo_text *html, const char *string) {
 /* -- numbers
  * ---------------------------------------------------------------------------------------------------- */
 
-/* Puts commas between groups of three digits of the integer part of "%f" text. */
+/* Not printf's "'", which asks the locale.
+ * Puts commas between groups of three digits of the integer part of "%f" text. */
 static void group_digits(const char *plain, char *buffer) {
     size_t sign = *plain == '-', integer = strcspn(plain + sign, ".");
     char *out = buffer;

@@ -1,4 +1,5 @@
 #include "report/run_data.h"
+#include "report/chart.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -68,7 +69,9 @@ static dppo_status place_side(dppo_run_data *data, const row_keys *keys, size_t 
                                                      : bad_word(table, row, keys->mode, "train nor eval");
 }
 
-/* Fills itr[] with the iterations of the file, which must ascend, and places[] with every row's place. */
+/* One order of rows, and one row an iteration and side: a file that was appended to twice is refused rather
+ * than drawn. Fills itr[] with the iterations of the file, which must ascend, and places[] with every row's
+ * place. */
 static dppo_status place_rows(dppo_run_data *data, const row_keys *keys, int64_t *itr, row_place *places,
                               size_t *iterations) {
     const dppo_table *table = &data->metrics_csv;
@@ -93,6 +96,7 @@ static dppo_status place_rows(dppo_run_data *data, const row_keys *keys, int64_t
         seen[places[row].torch] = true;
         if (keys->env_steps < 0) continue;
         DPPO_TRY(dppo_table_number(table, row, keys->env_steps, &steps));
+        /* The last row has the total; an int64_t cannot hold what is beyond. */
         if (steps >= 0 && steps < 9e18) data->env_steps = (int64_t)steps;
     }
     data->iterations = (int64_t)*iterations;
@@ -106,10 +110,11 @@ static bool is_seconds(const char *label) {
 }
 
 double dppo_run_gap(const dppo_run_metric *metric, size_t i) {
-    double c = metric->c[i], torch = metric->torch[i];
-    return c == torch || (isnan(c) && isnan(torch)) ? 0 : fabs(c - torch);
+    return dppo_chart_gap(metric->c[i], metric->torch[i]);
 }
 
+/* The relative gap is taken of the larger value, so that it is at most 2 and a torch value near zero does not
+ * blow it up; what leaves tolerance is judged as everywhere, relative to torch. */
 static void judge(dppo_run_metric *metric) {
     for (size_t i = 0; i < metric->count; i++) {
         double gap = dppo_run_gap(metric, i);

@@ -10,6 +10,7 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Medians, because the first iteration warms up caches and a shared machine has bad moments. */
 double dppo_run_median(const double *values, size_t count) {
     double *sorted = malloc((count + 1) * sizeof *sorted), median = NAN;
     size_t kept = 0;
@@ -17,6 +18,7 @@ double dppo_run_median(const double *values, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (isfinite(values[i])) sorted[kept++] = values[i];
     if (kept > 0) {
+        /* halves are added, not a sum halved: two values near the largest double have no sum */
         qsort(sorted, kept, sizeof *sorted, by_value);
         median = sorted[(kept - 1) / 2] / 2 + sorted[kept / 2] / 2;
     }

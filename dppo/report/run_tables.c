@@ -31,6 +31,7 @@ static void end_table(dppo_text *html) {
 /* -- final values
  * ----------------------------------------------------------------------------------------------- */
 
+/* "outside" is no alarm here: see run_verdict.c, only level 1 can fail. */
 static void write_judgement(const dppo_run_metric *metric, dppo_text *html) {
     size_t last = metric->count - 1;
     number_cell(html, dppo_run_gap(metric, last), 3);

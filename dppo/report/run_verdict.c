@@ -1,3 +1,6 @@
+/* The band on top. Level 1 decides whether the sides agree: it compares one update from one state. Level 2
+ * only tells how long the free runs stay together, for MuJoCo is chaotic: once a rounding differs, they part,
+ * and no one is wrong. */
 #include "report/run_sections.h"
 
 #include <math.h>
@@ -127,6 +130,7 @@ static size_t failed_functions(const dppo_run_data *data) {
     return dppo_count_functions(data->functions, data->function_count).failed;
 }
 
+/* teacher_forced.csv is the evidence; run.yaml, written by the same run, must say the same. */
 static dppo_tone tone_of(const dppo_run_data *data) {
     bool bad = data->forced_failures > 0 || data->contradiction || failed_functions(data) > 0;
     return bad ? DPPO_TONE_BAD : DPPO_TONE_GOOD;

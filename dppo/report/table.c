@@ -1,3 +1,4 @@
+/* Strict on purpose: a report that guesses what a torn or edited file meant is worse than none. */
 #include "report/table.h"
 
 #include "base/text.h"
