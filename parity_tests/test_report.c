@@ -275,6 +275,31 @@ static void test_contradiction(void **unused) {
     free(page);
 }
 
+/* The same number of iterations, but run.yaml knows of no failure. */
+static void test_other_failures(void **unused) {
+    (void)unused;
+    put_two_sides();
+    put("run.yaml", "second: torch\nteacher_forced_iterations: 3\nteacher_forced_failures: 1\n");
+    char *page = reported();
+    assert_has(page, "class=\"verdict bad\"");
+    assert_has(page, "<b>3 of 3</b>");
+    assert_has(page, "run.yaml counts other failures");
+    free(page);
+}
+
+/* Evidence of level 1 but no run.yaml: the page does not guess how long the bits were equal. */
+static void test_unfinished(void **unused) {
+    (void)unused;
+    put_two_sides();
+    drop("run.yaml");
+    char *page = reported();
+    assert_has(page, "<b>3 of 3</b>");
+    assert_has(page, "how long every bit is equal is not recorded");
+    assert_has(page, "run.yaml is missing: the run was stopped or still goes on.");
+    assert_lacks(page, "agree in every bit");
+    free(page);
+}
+
 static void test_nothing_compared(void **unused) {
     (void)unused;
     put_two_sides();
@@ -357,15 +382,28 @@ static void test_escaping(void **unused) {
 static void test_strange_values(void **unused) {
     (void)unused;
     put_two_sides();
-    put("metrics.csv", HEADER
-        "1,c,train,1e300,nan,1e308,inf,,1e-320,1\n1,torch,train,1,1,-1e308,5,,0,1\n"
-        "900000000000000000,c,train,2,inf,1e308,-inf,,1,1\n900000000000000000,torch,train,2,inf,1e999,,,1,1\n"
-        "900000000000000001,c,train,3,-nan,0,-1e-300,,,\n");
+    put("metrics.csv",
+        HEADER "1,c,train,1e300,nan,1e308,inf,,1e-320,1\n1,torch,train,1,1,-1e308,5,,0,1\n"
+               "900000000000,c,train,2,inf,1e308,-inf,,1,1\n900000000000,torch,train,2,inf,1e999,,,1,1\n"
+               "900000000001,c,train,3,-nan,0,-1e-300,,,\n");
     char *page = reported();
     assert_has(page, "C is no finite number at 3 of 3 points.");
     assert_has(page, "class=\"outside-dot\""); /* a gap that is no number is marked */
-    assert_row(page, "loss", "<td>900,000,000,000,000,001</td><td>NaN</td><td>NaN</td>");
+    assert_row(page, "loss", "<td>900,000,000,001</td><td>NaN</td><td>NaN</td>");
     assert_has(page, "outside tolerance from 1.");
+    free(page);
+}
+
+/* An infinite limit allows nothing; late iterations have an axis. */
+static void test_infinite_on_one_side(void **unused) {
+    (void)unused;
+    put_two_sides();
+    put("metrics.csv", "itr,side,mode,loss\n900000000000,c,train,1\n900000000000,torch,train,1\n"
+                       "900000000001,c,train,1\n900000000001,torch,train,inf\n");
+    char *page = reported();
+    assert_row(page, "loss",
+               "<td>900,000,000,001</td><td>1</td><td>inf</td><td>inf</td>"
+               "<td>900,000,000,001</td><td class=\"left\"><span class=\"badge neutral\">outside");
     free(page);
 }
 
@@ -412,6 +450,9 @@ static void test_refused(void **unused) {
         {"metrics.csv", "itr,side,loss\n1.5,c,1\n", "metrics.csv:2: itr: '1.5' is not an integer"},
         {"metrics.csv", "itr,side,loss\n,c,1\n", "metrics.csv:2: itr: '' is not an integer"},
         {"metrics.csv", "itr,side,loss\n99999999999999999999,c,1\n", "is not an integer"},
+        {"metrics.csv", "itr,side,loss\n-1,c,1\n", "metrics.csv:2: itr: -1 is no count"},
+        {"metrics.csv", "itr,side,loss\n1000000000001,c,1\n",
+         "metrics.csv:2: itr: 1000000000001 is no count"},
         {"metrics.csv", "itr,side,loss\n1,jax,1\n", "metrics.csv:2: side: 'jax' is neither c nor torch"},
         {"metrics.csv", "itr,side,mode,loss\n1,c,test,1\n", "metrics.csv:2: mode: 'test' is neither"},
         {"metrics.csv", "itr,side,loss\n1,c,1\n1,c,2\n",
@@ -686,6 +727,9 @@ int main(void) {
         TEST(test_parity_in_run),
         TEST(test_parity_page),
         TEST(test_parity_unreadable),
+        TEST(test_other_failures),
+        TEST(test_unfinished),
+        TEST(test_infinite_on_one_side),
         TEST(test_numbers),
         TEST(test_percent),
         TEST(test_quoted_cells),

@@ -151,7 +151,7 @@ static void x_axis(const panel *p, double bottom, dppo_text *html) {
     double step = fmax(1, nice_step((p->x.high - p->x.low) / 6));
     line(html, "axis", LEFT, bottom, RIGHT, bottom);
     double first = ceil(p->x.low / step);
-    for (int i = 0; i <= 12 && (first + i) * step <= p->x.high; i++) {
+    for (int i = 0; (first + i) * step <= p->x.high; i++) {
         double value = (first + i) * step;
         double x = place(value, p->x, LEFT, RIGHT);
         line(html, "axis", x, bottom, x, bottom + 4);

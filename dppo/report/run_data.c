@@ -28,6 +28,9 @@ static dppo_status read_optional(const char *folder, const char *name, dppo_tabl
 /* -- metrics.csv
  * ------------------------------------------------------------------------------------------------ */
 
+/* Up to here doubles have room for half an iteration, which the axes of charts need. */
+#define MOST_ITERATIONS 1000000000000
+
 /* The columns that say what a row is; every other column is a metric. */
 typedef struct row_keys {
     int itr, side, mode, env_steps;
@@ -81,6 +84,9 @@ static dppo_status place_rows(dppo_run_data *data, const row_keys *keys, int64_t
         int64_t here;
         double steps;
         DPPO_TRY(dppo_table_integer(table, row, keys->itr, &here));
+        if (here < 0 || here > MOST_ITERATIONS)
+            return dppo_fail(DPPO_FORMAT, "%s:%zu: %s: %lld is no count of iterations", table->path,
+                             table->lines[row + 1], table->cells[keys->itr], (long long)here);
         DPPO_TRY(place_side(data, keys, row, &places[row]));
         if (*iterations == 0 || here != itr[*iterations - 1]) {
             if (*iterations > 0 && here < itr[*iterations - 1])
