@@ -332,11 +332,32 @@ static dppo_status write_all(const source *s, const options *o, const recorder *
     (void)snprintf(number, sizeof number, "%lld", (long long)episodes);
     (void)snprintf(returns, sizeof returns, "%.17g", mean);
     (void)snprintf(score, sizeof score, "%.17g", 100 * (mean - low) / (high - low));
-    const char *attributes[] = {
-        "name",     name,      "generator",   "dppo collect", "command",          command,
-        "policy",   o->policy, "seed",        seed,           "engine",           engine,
-        "episodes", number,    "mean_return", returns,        "normalized_score", score,
-        NULL,       NULL};
+    const char *commit =
+        getenv("DPPO_COMMIT"); /* the source a data set was made from, where a script knows it */
+    const char *attributes[] = {"version",
+                                DPPO_VERSION,
+                                "commit",
+                                commit ? commit : "unknown",
+                                "name",
+                                name,
+                                "generator",
+                                "dppo collect",
+                                "command",
+                                command,
+                                "policy",
+                                o->policy,
+                                "seed",
+                                seed,
+                                "engine",
+                                engine,
+                                "episodes",
+                                number,
+                                "mean_return",
+                                returns,
+                                "normalized_score",
+                                score,
+                                NULL,
+                                NULL};
     DPPO_TRY(dppo_d4rl_write(o->out, &r->data, attributes));
     if (o->normalization != NULL) DPPO_TRY(write_normalization(o->normalization, &r->data));
     (void)printf("%s: %lld transitions, %lld complete episodes, mean return %.2f, normalised score %.2f\n",
