@@ -1,0 +1,311 @@
+/* Whole runs at a small size: a run that was stopped and resumed is the run that was not, threads change
+ * nothing, the two sides stay together. */
+#include "algorithms/driver.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "data/dataset.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#ifdef DPPO_WITH_SHIM
+#include "shim.h"
+#endif
+
+static char folder[64]; /* of this program's files */
+
+static char *in_folder(const char *name) {
+    static char paths[4][256];
+    static int next;
+    char *path = paths[next++ % 4];
+    (void)snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+/* -- small configurations of the real ones
+ * ------------------------------------------------------------------------- */
+
+static dppo_config *load(const char *name, size_t count, const char *const *overrides) {
+    char path[1024];
+    dppo_config *config;
+    (void)snprintf(path, sizeof path, "%s/configs/%s", FIXTURES, name);
+    assert_int_equal(dppo_config_load(path, &config), DPPO_OK);
+    for (size_t i = 0; i < count; i++)
+        if (dppo_config_override(config, overrides[i]) != DPPO_OK) fail_msg("%s", dppo_message());
+    if (dppo_config_resolve(config) != DPPO_OK) fail_msg("%s", dppo_message());
+    return config;
+}
+
+static char normalization_override[300], dataset_override[300];
+
+static dppo_config *small_diffusion(const char *batch) {
+    const char *overrides[] = {"wandb=null",
+                               "model.network_path=null",
+                               normalization_override,
+                               "env.n_envs=4",
+                               "train.n_steps=12",
+                               batch,
+                               "train.update_epochs=2",
+                               "train.n_train_itr=20",
+                               "train.val_freq=7",
+                               "train.save_model_freq=100",
+                               "model.actor.mlp_dims=[32,32,32]",
+                               "model.critic.mlp_dims=[32,32,32]",
+                               "denoising_steps=5",
+                               "ft_denoising_steps=3"};
+    return load("ft_ppo_diffusion_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
+}
+
+static dppo_config *small_gaussian(void) {
+    const char *overrides[] = {"wandb=null",
+                               normalization_override,
+                               "env.n_envs=4",
+                               "train.n_steps=40",
+                               "train.batch_size=40",
+                               "train.update_epochs=2",
+                               "train.n_train_itr=20",
+                               "train.val_freq=7",
+                               "train.save_model_freq=100",
+                               "model.actor.mlp_dims=[32,32]",
+                               "model.critic.mlp_dims=[32,32,32]"};
+    return load("ppo_gaussian_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
+}
+
+static dppo_config *small_pretraining(void) {
+    const char *overrides[] = {"wandb=null",
+                               dataset_override,
+                               "train.n_epochs=4",
+                               "train.batch_size=2000",
+                               "train.save_model_freq=100",
+                               "train.lr_scheduler.first_cycle_steps=4",
+                               "train.epoch_start_ema=2",
+                               "train.update_ema_freq=2",
+                               "model.network.mlp_dims=[32,32,32]"};
+    return load("pre_diffusion_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
+}
+
+typedef dppo_status training(const dppo_config *, const dppo_run_options *, dppo_run_result *);
+
+static dppo_run_result run(training *train, const dppo_config *config, const char *name, const char *resume,
+                           int64_t stop_after, const dppo_agent_class *second) {
+    dppo_run_options options = {.folder = in_folder(name),
+                                .command = "test_train",
+                                .first = &dppo_c_agent_class,
+                                .second = second,
+                                .resume = resume,
+                                .stop_after = stop_after};
+    dppo_run_result result;
+    if (train(config, &options, &result) != DPPO_OK) fail_msg("%s: %s", name, dppo_message());
+    return result;
+}
+
+/* -- comparisons
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void assert_same_checkpoint(const char *a, const char *b) {
+    dppo_named x = {0}, y = {0};
+    if (dppo_checkpoint_read(in_folder(a), &x) != DPPO_OK) fail_msg("%s", dppo_message());
+    if (dppo_checkpoint_read(in_folder(b), &y) != DPPO_OK) fail_msg("%s", dppo_message());
+    assert_true(x.count > 30);
+    for (size_t i = 0; i < x.count; i++) {
+        const dppo_tensor *mine = x.entries[i].tensor, *other = dppo_named_get(&y, x.entries[i].name);
+        if (!other) fail_msg("%s: only in %s", x.entries[i].name, a);
+        size_t bytes = (size_t)dppo_numel(mine) * dppo_dtype_size(mine->dtype);
+        if (!dppo_same_shape(mine, other) || memcmp(mine->data, other->data, bytes) != 0)
+            fail_msg("%s: differs between %s and %s", x.entries[i].name, a, b);
+    }
+    assert_true(x.count == y.count);
+    dppo_named_free(&x);
+    dppo_named_free(&y);
+}
+
+/* metrics.csv without its columns of seconds, which are the last four. */
+static char *metrics_of(const char *name) {
+    char *text, *to;
+    char file[128];
+    (void)snprintf(file, sizeof file, "%s/metrics.csv", name);
+    assert_int_equal(dppo_read_file(in_folder(file), &text, NULL), DPPO_OK);
+    to = text;
+    for (char *line = text; *line;) {
+        char *end = strchr(line, '\n'), *cut = end;
+        assert_non_null(end);
+        for (int commas = 0; cut > line && commas < 4;)
+            commas += *--cut == ',';
+        memmove(to, line, (size_t)(cut - line));
+        to += cut - line;
+        *to++ = '\n';
+        line = end + 1;
+    }
+    *to = '\0';
+    return text;
+}
+
+static void assert_same_metrics(const char *a, const char *b) {
+    char *x = metrics_of(a), *y = metrics_of(b);
+    assert_string_equal(x, y);
+    free(x);
+    free(y);
+}
+
+/* -- tests
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+/* 20 iterations straight, against 10, a new process's worth of state from the file, and 10 more. */
+static void test_resumed_dppo_is_the_straight_run(void **state) {
+    (void)state;
+    dppo_config *config = small_diffusion("train.batch_size=48");
+    run(dppo_train, config, "straight", NULL, -1, NULL);
+    run(dppo_train, config, "resumed", NULL, 10, NULL);
+    char *checkpoint = strdup(in_folder("resumed/checkpoint/state_9.h5"));
+    dppo_run_result result = run(dppo_train, config, "resumed", checkpoint, -1, NULL);
+    assert_int_equal(result.iterations, 20);
+    assert_same_checkpoint("straight/checkpoint/state_19.h5", "resumed/checkpoint/state_19.h5");
+    assert_same_metrics("straight", "resumed");
+    free(checkpoint);
+    dppo_config_free(config);
+}
+
+static void test_resumed_gaussian_ppo_is_the_straight_run(void **state) {
+    (void)state;
+    dppo_config *config = small_gaussian();
+    run(dppo_train, config, "gaussian_straight", NULL, -1, NULL);
+    run(dppo_train, config, "gaussian_resumed", NULL, 10, NULL);
+    char *checkpoint = strdup(in_folder("gaussian_resumed/checkpoint/state_9.h5"));
+    run(dppo_train, config, "gaussian_resumed", checkpoint, -1, NULL);
+    assert_same_checkpoint("gaussian_straight/checkpoint/state_19.h5",
+                           "gaussian_resumed/checkpoint/state_19.h5");
+    assert_same_metrics("gaussian_straight", "gaussian_resumed");
+    free(checkpoint);
+    dppo_config_free(config);
+}
+
+static void test_resumed_pretraining_is_the_straight_run(void **state) {
+    (void)state;
+    dppo_config *config = small_pretraining();
+    run(dppo_pretrain, config, "pre_straight", NULL, -1, NULL);
+    run(dppo_pretrain, config, "pre_resumed", NULL, 2, NULL);
+    char *checkpoint = strdup(in_folder("pre_resumed/checkpoint/state_2.h5"));
+    run(dppo_pretrain, config, "pre_resumed", checkpoint, -1, NULL);
+    assert_same_checkpoint("pre_straight/checkpoint/state_4.h5", "pre_resumed/checkpoint/state_4.h5");
+    free(checkpoint);
+    dppo_config_free(config);
+}
+
+static void test_threads_change_nothing(void **state) {
+    (void)state;
+    dppo_config *config = small_diffusion("train.batch_size=48");
+    dppo_set_threads(3);
+    run(dppo_train, config, "threads", NULL, -1, NULL);
+    dppo_set_threads(1);
+    assert_same_checkpoint("straight/checkpoint/state_19.h5", "threads/checkpoint/state_19.h5");
+    assert_same_metrics("straight", "threads");
+    dppo_config_free(config);
+}
+
+/* A checkpoint of another configuration is refused by name and leaves the run folder's files alone. */
+static void test_foreign_checkpoint_is_refused(void **state) {
+    (void)state;
+    dppo_config *config = small_gaussian();
+    dppo_run_options options = {.folder = in_folder("refused"),
+                                .command = "",
+                                .first = &dppo_c_agent_class,
+                                .resume = in_folder("straight/checkpoint/state_19.h5"),
+                                .stop_after = -1};
+    dppo_run_result result;
+    assert_int_not_equal(dppo_train(config, &options, &result), DPPO_OK);
+    assert_non_null(strstr(dppo_message(), "state_19.h5"));
+    assert_int_not_equal(access(in_folder("refused/metrics.csv"), F_OK), 0);
+    dppo_config_free(config);
+}
+
+/* What the comparison of runs must refuse to call equal. */
+static void test_gaps_are_judged(void **state) {
+    (void)state;
+    const double same[3] = {1, NAN, -2}, nan_once[3] = {1, 0, -2}, off[3] = {1, NAN, -2.1};
+    dppo_training_tolerance tolerance = {.rtol = 1e-4, .atol = 1e-6};
+    dppo_gap gap = dppo_gap_of(3, same, same, tolerance);
+    assert_true(gap.within && gap.bitwise_share == 1);
+    assert_false(dppo_gap_of(3, same, nan_once, tolerance).within);
+    gap = dppo_gap_of(3, off, same, tolerance);
+    assert_false(gap.within);
+    assert_int_equal(gap.worst, 2);
+    assert_true(gap.c == -2.1 && gap.torch == -2);
+}
+
+#ifdef DPPO_WITH_SHIM
+static void test_both_sides_stay_together(void **state) {
+    (void)state;
+    dppo_config *config = small_diffusion("train.batch_size=100");
+    assert_int_equal(shim_init(1), DPPO_OK);
+    dppo_run_result result = run(dppo_train, config, "both", NULL, 9, &shim_agent_class);
+    assert_true(result.teacher_forced_within);
+    assert_int_equal(result.teacher_forced_iterations, 7);
+    assert_int_equal(result.teacher_forced_failures, 0);
+    dppo_config_free(config);
+    config = small_pretraining();
+    result = run(dppo_pretrain, config, "pre_both", NULL, 2, &shim_agent_class);
+    assert_true(result.teacher_forced_within);
+    dppo_config_free(config);
+}
+
+/* Resuming a comparison resumes both sides. */
+static void test_resumed_comparison_is_the_straight_one(void **state) {
+    (void)state;
+    dppo_config *config = small_diffusion("train.batch_size=100");
+    run(dppo_train, config, "both_resumed", NULL, 4, &shim_agent_class);
+    char *checkpoint = strdup(in_folder("both_resumed/checkpoint/state_3.h5"));
+    dppo_run_result result = run(dppo_train, config, "both_resumed", checkpoint, 5, &shim_agent_class);
+    assert_int_equal(result.teacher_forced_iterations, 7);
+    assert_same_checkpoint("both/checkpoint/state_8.h5", "both_resumed/checkpoint/state_8.h5");
+    free(checkpoint);
+    dppo_config_free(config);
+}
+#endif
+
+static int make_data(void **state) {
+    (void)state;
+    char template[] = "/tmp/dppo_test_train_XXXXXX";
+    if (!mkdtemp(template)) return -1;
+    (void)snprintf(folder, sizeof folder, "%s", template);
+    (void)setenv("DPPO_LOG_DIR", folder, 1);
+    (void)setenv("DPPO_DATA_DIR", folder, 1);
+    dppo_log_quiet(true);
+    dppo_set_threads(1);
+    (void)snprintf(normalization_override, sizeof normalization_override,
+                   "normalization_path=%s/normalization.npz", folder);
+    (void)snprintf(dataset_override, sizeof dataset_override, "train_dataset_path=%s/train.npz", folder);
+    return dppo_d4rl_convert(FIXTURES "/data/hopper-selfmade-low.hdf5", folder, 0) == DPPO_OK ? 0 : -1;
+}
+
+static int remove_data(void **state) {
+    (void)state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command) == 0 ? 0 : -1;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resumed_dppo_is_the_straight_run),
+        cmocka_unit_test(test_resumed_gaussian_ppo_is_the_straight_run),
+        cmocka_unit_test(test_resumed_pretraining_is_the_straight_run),
+        cmocka_unit_test(test_threads_change_nothing),
+        cmocka_unit_test(test_foreign_checkpoint_is_refused),
+        cmocka_unit_test(test_gaps_are_judged),
+#ifdef DPPO_WITH_SHIM
+        cmocka_unit_test(test_both_sides_stay_together),
+        cmocka_unit_test(test_resumed_comparison_is_the_straight_one),
+#endif
+    };
+    return cmocka_run_group_tests(tests, make_data, remove_data);
+}
