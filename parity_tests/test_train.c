@@ -87,8 +87,8 @@ static dppo_config *small_pretraining(void) {
                                "train.batch_size=2000",
                                "train.save_model_freq=100",
                                "train.lr_scheduler.first_cycle_steps=4",
-                               "train.epoch_start_ema=2",
-                               "train.update_ema_freq=2",
+                               "+train.epoch_start_ema=2",
+                               "+train.update_ema_freq=2",
                                "model.network.mlp_dims=[32,32,32]"};
     return load("pre_diffusion_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
 }
