@@ -4,8 +4,21 @@
 
 enum { LANES = 8 };
 
+/* The fewer than eight numbers that are left over, as libtorch's compiler arranged them: of four or more, the
+ * first four are squared and rounded before they are added; the rest is added without rounding in between. */
+__attribute__((always_inline)) static inline float add_rest(float sum, const float *x, int64_t count) {
+    int64_t i = 0;
+    for (; count >= 4 && i < 4; i++) {
+        float square = x[i] * x[i];
+        sum += square;
+    }
+    for (; i < count; i++)
+        sum = fmaf(x[i], x[i], sum);
+    return sum;
+}
+
 /* torch's order for a contiguous vector: eight running sums, each product added without rounding in between;
- * the sums are added from the first lane to the last; what is left over follows one by one. */
+ * the sums are added from the first lane to the last; what is left over follows. */
 __attribute__((always_inline)) static inline float sum_of_squares(const float *x, int64_t count) {
     float lanes[LANES] = {0};
     int64_t i = 0;
@@ -15,9 +28,7 @@ __attribute__((always_inline)) static inline float sum_of_squares(const float *x
     float sum = lanes[0];
     for (int j = 1; j < LANES; j++)
         sum += lanes[j];
-    for (; i < count; i++)
-        sum = fmaf(x[i], x[i], sum);
-    return sum;
+    return add_rest(sum, x + i, count - i);
 }
 
 static float norm_plain(const float *x, int64_t count) {
@@ -59,8 +70,7 @@ double dppo_clip_grad_norm(size_t count, dppo_tensor *const *parameters, double 
     float sum = lanes[0];
     for (int j = 1; j < LANES; j++)
         sum += lanes[j];
-    for (int j = 0; j < filled; j++)
-        sum = fmaf(group[j], group[j], sum);
+    sum = add_rest(sum, group, filled);
     float total = norms == 1 ? only : sqrtf(sum);
     float coefficient = (float)max_norm / (total + 1e-6f);
     if (coefficient > 1) coefficient = 1;
