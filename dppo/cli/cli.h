@@ -21,6 +21,7 @@ extern const dppo_verb dppo_verb_train, dppo_verb_pretrain, dppo_verb_eval;
 extern const dppo_verb dppo_verb_parity_show, dppo_verb_parity_bisect,
     dppo_verb_parity_record; /* below parity */
 extern const dppo_verb dppo_verb_report;
+extern const dppo_verb dppo_verb_convert, dppo_verb_doctor, dppo_verb_bench;
 
 /* Runs the verb argv[1] names; answers --help on every level, and prints the usage and returns 2 on anything
  * else. */
@@ -35,8 +36,11 @@ int dppo_cli_error(void);
 /* The libtorch side, NULL in a build without it. */
 const dppo_parity_side *dppo_torch_side(void);
 
-/* The files to judge: those given, else every .h5 of $DPPO_FIXTURES, else of the installed fixtures
- * (share/dppo/fixtures beside the program's bin), else of the source tree. */
+/* Where the fixtures are: $DPPO_FIXTURES, else share/dppo/fixtures beside the program's bin, else the source
+ * tree. */
+const char *dppo_fixture_folder(char *buffer, size_t size);
+
+/* The files to judge: those given, else every .h5 of dppo_fixture_folder(). */
 typedef struct dppo_file_list {
     char **paths; /* owned */
     size_t count;

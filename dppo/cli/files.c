@@ -47,16 +47,20 @@ static dppo_status add_folder(dppo_file_list *list, const char *folder) {
     return status;
 }
 
+const char *dppo_fixture_folder(char *buffer, size_t size) {
+    const char *folder = getenv("DPPO_FIXTURES");
+    if (folder && folder[0]) return folder;
+    return installed_folder(buffer, size) ? buffer : DPPO_SOURCE_FIXTURES;
+}
+
 dppo_status dppo_fixture_files(int count, char **given, dppo_file_list *list) {
     char buffer[4096];
-    const char *folder = getenv("DPPO_FIXTURES");
     *list = (dppo_file_list){0};
     for (int i = 0; i < count; i++)
         DPPO_TRY(is_folder(given[i]) ? add_folder(list, given[i]) : add_path(list, given[i]));
     if (count > 0 && list->count == 0) return dppo_fail(DPPO_IO, "%s: no .h5 files", given[0]);
     if (count > 0) return DPPO_OK;
-    if (!folder || !folder[0])
-        folder = installed_folder(buffer, sizeof buffer) ? buffer : DPPO_SOURCE_FIXTURES;
+    const char *folder = dppo_fixture_folder(buffer, sizeof buffer);
     DPPO_TRY(is_folder(folder) ? add_folder(list, folder) : add_path(list, folder));
     if (list->count == 0)
         return dppo_fail(DPPO_IO, "%s: no .h5 files; name some, or set DPPO_FIXTURES", folder);

@@ -46,8 +46,17 @@ int dppo_dispatch(const dppo_verb *parent, int argc, char **argv) {
 }
 
 static const dppo_verb *const verbs[] = {
-    &dppo_verb_parity,   &dppo_verb_pretrain, &dppo_verb_train,  &dppo_verb_eval,
-    &dppo_verb_fixtures, &dppo_verb_collect,  &dppo_verb_report, NULL,
+    &dppo_verb_parity,
+    &dppo_verb_pretrain,
+    &dppo_verb_train,
+    &dppo_verb_eval,
+    &dppo_verb_fixtures,
+    &dppo_verb_collect,
+    &dppo_verb_convert,
+    &dppo_verb_report,
+    &dppo_verb_bench,
+    &dppo_verb_doctor,
+    NULL,
 };
 
 int main(int argc, char **argv) {

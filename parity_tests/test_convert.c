@@ -1,0 +1,220 @@
+/* `dppo convert`, `doctor` and `bench` as scripts see them: files, exit status, what is named. */
+#include "base/text.h"
+#include "config/config.h"
+#include "data/dataset.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/dppo_test_convert_XXXXXX";
+
+static const char *in_folder(const char *name) {
+    static char path[8][256];
+    static int turn;
+    turn = (turn + 1) % 8;
+    (void)snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+/* Runs a shell command in the folder, output to the file `said`; `dppo` is the command under test. */
+static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *format, ...) {
+    char command[4096], words[2048];
+    va_list list;
+    va_start(list, format);
+    (void)vsnprintf(words, sizeof words, format, list);
+    va_end(list);
+    (void)snprintf(command, sizeof command, "dppo() { %s \"$@\"; }; cd %s && { %s; } >said 2>&1",
+                   DPPO_COMMAND, folder, words);
+    int status = system(command);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void assert_said(const char *what) {
+    char *bytes;
+    assert_int_equal(dppo_read_file(in_folder("said"), &bytes, NULL), DPPO_OK);
+    if (!strstr(bytes, what)) fail_msg("\"%s\" is not in:\n%s", what, bytes);
+    free(bytes);
+}
+
+static void write_file(const char *name, const char *bytes) {
+    FILE *file = fopen(in_folder(name), "w");
+    assert_non_null(file);
+    assert_true(fputs(bytes, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    char command[256];
+    (void)state;
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+/* -- convert */
+
+static void assert_same(const dppo_named *a, const dppo_named *b) {
+    assert_true(a->count > 0);
+    assert_int_equal(a->count, b->count);
+    for (size_t i = 0; i < a->count; i++) {
+        const dppo_tensor *x = a->entries[i].tensor, *y = dppo_named_get(b, a->entries[i].name);
+        if (!y) fail_msg("%s is lost", a->entries[i].name);
+        assert_int_equal(x->dtype, y->dtype);
+        assert_true(dppo_same_shape(x, y));
+        assert_memory_equal(x->data, y->data, (size_t)dppo_numel(x) * dppo_dtype_size(x->dtype));
+    }
+}
+
+static void checkpoints_keep_every_bit(void **state) {
+    (void)state;
+    dppo_named original = {0}, ours = {0}, numpy = {0};
+    assert_int_equal(run("dppo convert checkpoint " FIXTURES "/data/checkpoint.pt a.h5"), 0);
+    assert_int_equal(run("dppo convert checkpoint a.h5 a.npz"), 0);
+    assert_int_equal(dppo_checkpoint_read(FIXTURES "/data/checkpoint.pt", &original), DPPO_OK);
+    assert_int_equal(dppo_checkpoint_read(in_folder("a.h5"), &ours), DPPO_OK);
+    assert_int_equal(dppo_npz_read(in_folder("a.npz"), &numpy), DPPO_OK);
+    assert_same(&original, &ours);
+    assert_same(&original, &numpy);
+    dppo_named_free(&original);
+    dppo_named_free(&ours);
+    dppo_named_free(&numpy);
+}
+
+static void configuration_travels_along(void **state) {
+    (void)state;
+    dppo_named some = {0};
+    char *yaml = NULL;
+    assert_int_equal(dppo_named_put_i64(&some, "itr", 3), DPPO_OK);
+    assert_int_equal(dppo_checkpoint_write(in_folder("c.h5"), &some, "seed: 7\n"), DPPO_OK);
+    assert_int_equal(run("dppo convert checkpoint c.h5 d.hdf5"), 0);
+    assert_int_equal(dppo_hdf5_attribute(in_folder("d.hdf5"), "config", &yaml), DPPO_OK);
+    assert_string_equal(yaml, "seed: 7\n");
+    free(yaml);
+    dppo_named_free(&some);
+}
+
+static void refusals_leave_no_file(void **state) {
+    (void)state;
+    assert_int_equal(run("dppo convert checkpoint " FIXTURES "/data/malicious.pt m.h5"), 2);
+    assert_said("posix.system");
+    assert_int_equal(run("dppo convert checkpoint " FIXTURES "/gym_mujoco.h5 m.h5"), 2);
+    assert_said("not a checkpoint");
+    assert_int_equal(run("dppo convert checkpoint " FIXTURES "/data/checkpoint.pt m.txt"), 2);
+    assert_said("m.txt");
+    assert_int_equal(run("dppo convert checkpoint absent.pt m.h5"), 2);
+    assert_said("absent.pt");
+    assert_int_equal(run("dppo convert d4rl absent.hdf5 m --max-episodes 3"), 2);
+    assert_said("absent.hdf5");
+    assert_int_equal(run("dppo convert d4rl a b --max-episodes three"), 2);
+    assert_int_equal(run("dppo convert d4rl only.hdf5"), 2);
+    assert_int_equal(run("ls -d m*"), 2);
+}
+
+static void demonstrations(void **state) {
+    (void)state;
+    dppo_named all = {0}, few = {0};
+    dppo_tensor *lengths, *fewer;
+    assert_int_equal(run("dppo collect --task hopper --policy random --steps 300 --out r.hdf5"), 0);
+    assert_int_equal(run("dppo convert d4rl r.hdf5 all && dppo convert d4rl r.hdf5 few --max-episodes 2"), 0);
+    assert_int_equal(dppo_npz_read(in_folder("all/train.npz"), &all), DPPO_OK);
+    assert_int_equal(dppo_npz_read(in_folder("few/train.npz"), &few), DPPO_OK);
+    lengths = dppo_named_get(&all, "traj_lengths");
+    fewer = dppo_named_get(&few, "traj_lengths");
+    assert_non_null(lengths);
+    assert_non_null(fewer);
+    assert_true(lengths->shape[0] > 2);
+    assert_int_equal(fewer->shape[0], 2);
+    assert_int_equal(access(in_folder("few/normalization.npz"), R_OK), 0);
+    dppo_named_free(&all);
+    dppo_named_free(&few);
+}
+
+/* -- doctor */
+
+static void doctor_finds_all_in_order(void **state) {
+    (void)state;
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor " FIXTURES "/configs/ppo_gaussian_mlp.yaml "
+                         "'~env.wrappers.mujoco_locomotion_lowdim' env.n_envs=2"),
+                     0);
+    assert_said("ok       own_dppo.h5");
+    assert_said("ok       agent (c): TrainPPOGaussianAgent");
+    assert_said("ok       env: 2 environments");
+    assert_said("0 wrong, 0 missing");
+}
+
+static void doctor_names_all_that_is_missing(void **state) {
+    (void)state;
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor " FIXTURES
+                         "/configs/ft_ppo_diffusion_mlp.yaml model.actor._target_=model.unet.Unet1D "
+                         "model.critic._target_=model.common.critic.ViTCritic env.name=kitchen "
+                         "base_policy_path=absent.pt"),
+                     3);
+    assert_said("model.actor: no Unet1D");
+    assert_said("model.critic: no ViTCritic");
+    assert_said("kitchen");
+    assert_said("absent.pt");
+    assert_said("0 wrong, 4 missing");
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor " FIXTURES
+                         "/configs/pre_diffusion_mlp.yaml train_dataset_path=absent.npz"),
+                     3);
+    assert_said("train_dataset: absent.npz");
+}
+
+static void doctor_tells_unreadable_from_mismatched(void **state) {
+    (void)state;
+    write_file("bad.yaml", "a: [1\n");
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor bad.yaml"), 2);
+    assert_said("bad.yaml");
+    assert_int_equal(run("mkdir f && cp " FIXTURES "/own_dppo.h5 " FIXTURES "/manifest.csv f"), 0);
+    assert_int_equal(run("DPPO_FIXTURES=f dppo doctor"), 3);
+    assert_said("missing  gym_mujoco.h5");
+    assert_int_equal(run("printf x >>f/own_dppo.h5; DPPO_FIXTURES=f dppo doctor"), 1);
+    assert_said("wrong    own_dppo.h5");
+    assert_int_equal(run("dppo doctor --no-such-option"), 2);
+}
+
+/* -- bench: that it measures and writes, not what */
+
+static void bench_writes_json(void **state) {
+    (void)state;
+    dppo_config *json;
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo bench gemm hopper --repeats 1 --json b.json"), 0);
+    assert_int_equal(dppo_config_load(in_folder("b.json"), &json), DPPO_OK);
+    assert_int_equal(dppo_config_count(dppo_config_get(json, "results")), 2);
+    double seconds;
+    assert_int_equal(dppo_config_float(json, "results.1.mj_step.median_s", &seconds), DPPO_OK);
+    assert_true(seconds > 0);
+    assert_non_null(dppo_config_get(json, "versions.mujoco"));
+    dppo_config_free(json);
+    assert_int_equal(run("dppo bench no-such-thing"), 2);
+    assert_said("no-such-thing");
+    assert_int_equal(run("dppo bench --repeats 0"), 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(checkpoints_keep_every_bit),
+        cmocka_unit_test(configuration_travels_along),
+        cmocka_unit_test(refusals_leave_no_file),
+        cmocka_unit_test(demonstrations),
+        cmocka_unit_test(doctor_finds_all_in_order),
+        cmocka_unit_test(doctor_names_all_that_is_missing),
+        cmocka_unit_test(doctor_tells_unreadable_from_mismatched),
+        cmocka_unit_test(bench_writes_json),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
