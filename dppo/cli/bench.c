@@ -560,9 +560,9 @@ const dppo_verb dppo_verb_bench = {
     .usage =
         "usage: dppo bench [gemm] [update] [act40] [act1] [pretrain] [hopper]\n"
         "                  [--batch B] [--threads N] [--repeats R] [--json F]\n\n"
-        "Measures in pairs, the sides taking turns on as many threads, and prints the median and the "
-        "99th\n"
-        "percentile of each and the median of the pairs' ratios (above 1: the first is faster).\n\n"
+        "Measures in pairs, the sides taking turns, and prints the median and the 99th percentile of\n"
+        "each and the median of the pairs' ratios (above 1: the first is faster). libtorch gets as many\n"
+        "threads, or one where it is faster with one.\n\n"
         "  gemm      cblas_sgemm on the same threads: what the machine can do\n"
         "  update    a minibatch of DPPO's update (loss, backward, AdamW; actor 3 x 512 residual ReLU, "
         "critic\n"
