@@ -21,5 +21,5 @@ dppo_status dppo_run_config(const char *path, int override_count, char **overrid
     if (status == DPPO_OK) return DPPO_OK;
     dppo_config_free(*config);
     *config = NULL;
-    return dppo_fail_in(status, "%s", path);
+    return status;
 }

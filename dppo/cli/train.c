@@ -35,13 +35,6 @@ typedef struct arguments {
     "Exit status: 0, or with --compare 1 when the sides disagree; 2 usage or bad input; 3 something is "     \
     "missing.\n"
 
-/* The value of option argv[*i], "--name value"; NULL (and a message) when there is none. */
-static const char *option_value(int argc, char **argv, int *i) {
-    if (*i + 1 < argc) return argv[++*i];
-    (void)dppo_fail(DPPO_INVALID, "%s: needs a value", argv[*i]);
-    return NULL;
-}
-
 static dppo_status read_count(const char *name, const char *text, int64_t *value) {
     char *end;
     errno = 0;
@@ -52,24 +45,43 @@ static dppo_status read_count(const char *name, const char *text, int64_t *value
     return DPPO_OK;
 }
 
-static dppo_status read_option(arguments *a, int argc, char **argv, int *i) {
-    const char *name = argv[*i], *value = option_value(argc, argv, i);
-    if (!value) return DPPO_INVALID;
-    if (strcmp(name, "--out") == 0)
-        a->folder = value;
-    else if (strcmp(name, "--resume") == 0)
-        a->resume = value;
-    else if (strcmp(name, "--stop-after") == 0)
-        return read_count(name, value, &a->stop_after);
-    else if (strcmp(name, "--threads") == 0)
-        return read_count(name, value, &a->threads);
-    else if (strcmp(name, "--side") == 0 && (strcmp(value, "c") == 0 || strcmp(value, "torch") == 0))
-        a->side = value;
-    else if (strcmp(name, "--compare") == 0 && strcmp(value, "torch") == 0)
+static dppo_status read_side(const char *name, const char *value, arguments *a) {
+    bool torch = strcmp(value, "torch") == 0, compare = strcmp(name, "--compare") == 0;
+    if (!torch && (compare || strcmp(value, "c") != 0))
+        return dppo_fail(DPPO_INVALID, "%s %s: %s", name, value,
+                         compare ? "torch is the only other side" : "c or torch");
+    if (compare)
         a->compare = true;
     else
-        return dppo_fail(DPPO_INVALID, "%s %s: unknown option or value (--help lists them)", name, value);
+        a->side = value;
     return DPPO_OK;
+}
+
+static dppo_status read_option(arguments *a, int argc, char **argv, int *i) {
+    static const char *const names[] = {"--out",     "--resume", "--stop-after",
+                                        "--threads", "--side",   "--compare"};
+    const char *name = argv[*i];
+    size_t which = 0;
+    while (which < sizeof names / sizeof *names && strcmp(names[which], name) != 0)
+        which++;
+    if (which == sizeof names / sizeof *names)
+        return dppo_fail(DPPO_INVALID, "%s: unknown option (--help lists them)", name);
+    if (*i + 1 >= argc) return dppo_fail(DPPO_INVALID, "%s: needs a value", name);
+    const char *value = argv[++*i];
+    switch (which) {
+    case 0:
+        a->folder = value;
+        return DPPO_OK;
+    case 1:
+        a->resume = value;
+        return DPPO_OK;
+    case 2:
+        return read_count(name, value, &a->stop_after);
+    case 3:
+        return read_count(name, value, &a->threads);
+    default:
+        return read_side(name, value, a);
+    }
 }
 
 static dppo_status read_arguments(arguments *a, int argc, char **argv) {
