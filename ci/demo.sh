@@ -24,7 +24,7 @@ tail -n 1 "$demo/parity.log"
 [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { grep '^failed' "$demo/parity.log"; exit "$status"; }
 
 say "4/5 pre-training a diffusion policy on fixtures/data/hopper-selfmade-low.hdf5"
-$dppo convert fixtures/data/hopper-selfmade-low.hdf5 --out "$demo/data" >/dev/null
+$dppo convert d4rl fixtures/data/hopper-selfmade-low.hdf5 "$demo/data" >/dev/null
 $dppo pretrain fixtures/configs/pre_diffusion_mlp.yaml train_dataset_path="$demo/data/train.npz" \
     train.n_epochs=60 train.lr_scheduler.first_cycle_steps=60 train.save_model_freq=60 --out "$demo/pretrain"
 
