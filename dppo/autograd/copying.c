@@ -1,7 +1,7 @@
 /* Copying, joining and indexed access: the functions of "indexing, slicing, joining" whose results are new
  * memory. */
 #include "autograd/dims.h"
-#include "autograd/functions.h"
+#include "autograd/integers.h"
 
 #include <string.h>
 
@@ -35,9 +35,30 @@ dppo_tensor *dppo_to_dtype(dppo_cx *cx, dppo_tensor *input, dppo_dtype dtype) {
     return status == DPPO_OK ? out : dppo_context_fail(cx, status, "%s", dppo_message());
 }
 
+static dppo_tensor *repeat_dims(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *repeats);
+
+/* New dims in front one by one, from the last of them: their gradients are summed in that order, the first
+ * first. */
 dppo_tensor *dppo_repeat(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *repeats) {
-    int64_t apart[DPPO_MAX_DIMS], wide[DPPO_MAX_DIMS], shape[DPPO_MAX_DIMS];
     if (!input) return NULL;
+    int lead = ndim - input->ndim;
+    if (lead < 0 || ndim > DPPO_MAX_DIMS)
+        return dppo_context_fail(cx, DPPO_INVALID, "repeat: %d repeats for a tensor with %d dims", ndim,
+                                 input->ndim);
+    dppo_tensor *out = repeat_dims(cx, input, input->ndim, repeats + lead);
+    for (int d = lead - 1; d >= 0 && out; d--) {
+        int64_t shape[DPPO_MAX_DIMS] = {repeats[d]};
+        memcpy(shape + 1, out->shape, (size_t)out->ndim * sizeof *shape);
+        if (repeats[d] < 0)
+            return dppo_context_fail(cx, DPPO_INVALID, "repeat: %lld times", (long long)repeats[d]);
+        out = dppo_clone(cx, dppo_expand(cx, out, out->ndim + 1, shape));
+    }
+    return out;
+}
+
+/* As many repeats as dims. */
+static dppo_tensor *repeat_dims(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *repeats) {
+    int64_t apart[DPPO_MAX_DIMS], wide[DPPO_MAX_DIMS], shape[DPPO_MAX_DIMS];
     int lead = ndim - input->ndim;
     if (lead < 0 || 2 * ndim > DPPO_MAX_DIMS)
         return dppo_context_fail(cx, DPPO_INVALID, "repeat: %d repeats for a tensor with %d dims", ndim,
@@ -158,11 +179,30 @@ static dppo_tensor *cat_few(dppo_cx *cx, int count, dppo_tensor *const *tensors,
     return out;
 }
 
+/* Integers among floats become floats; NULL after a failure. */
+static dppo_tensor *const *promoted(dppo_cx *cx, int count, dppo_tensor *const *tensors) {
+    dppo_dtype dtype = DPPO_BOOL;
+    bool mixed = false;
+    for (int i = 0; i < count; i++) {
+        if (!tensors[i]) return NULL;
+        mixed = mixed || tensors[i]->dtype != tensors[0]->dtype;
+        dtype = dppo_promoted(dtype, tensors[i]->dtype);
+    }
+    if (!mixed || dtype == DPPO_F64) return tensors;
+    dppo_tensor **same = dppo_arena_alloc(dppo_context_arena(cx), (size_t)count * sizeof *same);
+    if (!same) (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "cat: no memory");
+    for (int i = 0; same && i < count; i++)
+        same[i] = dppo_to_dtype(cx, tensors[i], dtype);
+    return same;
+}
+
 /* The tape has room for DPPO_MAX_INPUTS inputs a node: longer lists are joined in two levels. */
 dppo_tensor *dppo_cat(dppo_cx *cx, int count, dppo_tensor *const *tensors, int dim) {
     int64_t shape[DPPO_MAX_DIMS];
     dppo_tensor *few[DPPO_MAX_INPUTS];
-    if (dppo_context_status(cx) != DPPO_OK || !check_cat(cx, count, tensors, &dim, shape)) return NULL;
+    tensors = promoted(cx, count, tensors);
+    if (!tensors || dppo_context_status(cx) != DPPO_OK || !check_cat(cx, count, tensors, &dim, shape))
+        return NULL;
     if (count <= DPPO_MAX_INPUTS) return cat_few(cx, count, tensors, dim, shape);
     int part = (count + DPPO_MAX_INPUTS - 1) / DPPO_MAX_INPUTS, parts = 0;
     for (int i = 0; i < count; i += part)
@@ -409,9 +449,17 @@ dppo_tensor *dppo_where(dppo_cx *cx, dppo_tensor *condition, dppo_tensor *input,
     int ndim;
     if (!condition || !input || !other || !dppo_broadcast_shape(cx, "where", input, other, &ndim, shape))
         return NULL;
-    if (condition->dtype != DPPO_BOOL || input->dtype != other->dtype)
-        return dppo_context_fail(cx, DPPO_INVALID, "where: condition %s, input %s, other %s",
-                                 dppo_dtype_name(condition->dtype), dppo_dtype_name(input->dtype),
+    if (condition->dtype != DPPO_BOOL)
+        return dppo_context_fail(cx, DPPO_INVALID, "where: the condition is %s",
+                                 dppo_dtype_name(condition->dtype));
+    dppo_dtype dtype = dppo_promoted(input->dtype, other->dtype);
+    if (dtype == DPPO_F32) { /* of integers, which have no gradient that the conversion could lose */
+        input = dppo_to_dtype(cx, input, dtype);
+        other = dppo_to_dtype(cx, other, dtype);
+        if (!input || !other) return NULL;
+    }
+    if (input->dtype != other->dtype)
+        return dppo_context_fail(cx, DPPO_INVALID, "where: input %s, other %s", dppo_dtype_name(input->dtype),
                                  dppo_dtype_name(other->dtype));
     dppo_tensor both = {.ndim = ndim};
     memcpy(both.shape, shape, sizeof both.shape);

@@ -49,6 +49,18 @@ dppo_tensor *dppo_ones_like(dppo_cx *cx, dppo_tensor *input) {
     return dppo_full_like(cx, input, 1.0);
 }
 
+/* libtorch counts float32 ranges eight at a time, from a first that is rounded, while sixteen or more remain;
+ * the first of i's eight, or i itself in the rest. */
+static int64_t first_of_eight(int64_t i, int64_t count) {
+    return i < count / 16 * 16 ? i / 8 * 8 : i;
+}
+
+static float arange_value(double start, double step, int64_t i, int64_t count) {
+    int64_t first = first_of_eight(i, count);
+    float base = (float)(start + step * (double)first);
+    return i == first ? base : (float)((double)base + (double)(i - first) * step);
+}
+
 dppo_tensor *dppo_arange(dppo_cx *cx, dppo_dtype dtype, double start, double end, double step) {
     if (step == 0 || !isfinite(start) || !isfinite(end) || !isfinite(step))
         return dppo_context_fail(cx, DPPO_INVALID, "arange: start %g, end %g, step %g", start, end, step);
@@ -61,7 +73,7 @@ dppo_tensor *dppo_arange(dppo_cx *cx, dppo_dtype dtype, double start, double end
         double value = start + step * (double)i;
         switch (dtype) {
         case DPPO_F32:
-            dppo_f32(out)[i] = (float)value;
+            dppo_f32(out)[i] = arange_value(start, step, i, count);
             break;
         case DPPO_F64:
             dppo_f64(out)[i] = value;
@@ -77,16 +89,20 @@ dppo_tensor *dppo_arange(dppo_cx *cx, dppo_dtype dtype, double start, double end
     return out;
 }
 
-/* torch counts the first half up from start and the second half down from end, in float32. */
+/* The first half counts up from start and the second half down from end, by eights; the first of eight is
+ * rounded once. */
 dppo_tensor *dppo_linspace(dppo_cx *cx, double start, double end, int64_t steps) {
     if (steps < 0) return dppo_context_fail(cx, DPPO_INVALID, "linspace: steps %lld", (long long)steps);
     dppo_tensor *out = dppo_result(cx, DPPO_F32, 1, &steps);
     if (!out) return NULL;
     float first = (float)start, last = (float)end;
     float step = steps > 1 ? (last - first) / (float)(steps - 1) : 0;
-    for (int64_t i = 0; i < steps; i++)
-        dppo_f32(out)[i] =
-            i < steps / 2 || steps == 1 ? first + step * (float)i : last - step * (float)(steps - i - 1);
+    for (int64_t i = 0; i < steps; i++) {
+        int64_t at = first_of_eight(i, steps);
+        float base = at < steps / 2 || steps == 1 ? fmaf(step, (float)at, first)
+                                                  : fmaf(-step, (float)(steps - at - 1), last);
+        dppo_f32(out)[i] = base + (float)(i - at) * step;
+    }
     return out;
 }
 

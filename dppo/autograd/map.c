@@ -1,6 +1,7 @@
 #include "autograd/map.h"
 
 #include "autograd/dims.h"
+#include "autograd/integers.h"
 #include "base/pool.h"
 
 #include <string.h>
@@ -115,9 +116,11 @@ static bool add_operand(dppo_cx *cx, const char *function, walk *w, int k, const
 dppo_tensor *dppo_map(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs, double p,
                       double q) {
     walk w = {.arity = dppo_kernel_map_arity(op), .op = op, .params = {(float)p, (float)q}};
-    dppo_tensor all = {.ndim = 0};
+    dppo_tensor all = {.ndim = 0}, *operands[OPERANDS];
+    if (dppo_stays_integer(op, inputs, p, q)) return dppo_integer_map(cx, function, op, inputs, p, q);
     for (int k = 0; k < w.arity; k++) {
-        if (!inputs[k]) return NULL;
+        operands[k] = dppo_float_operand(cx, op, inputs[k]);
+        if (!operands[k]) return NULL;
         if (!dppo_broadcast_shape(cx, function, &all, inputs[k], &w.ndim, w.shape)) return NULL;
         all.ndim = w.ndim;
         memcpy(all.shape, w.shape, sizeof all.shape);
@@ -126,7 +129,7 @@ dppo_tensor *dppo_map(dppo_cx *cx, const char *function, dppo_map_op op, dppo_te
     if (!out) return NULL;
     w.out = dppo_f32(out);
     for (int k = 0; k < w.arity; k++)
-        if (!add_operand(cx, function, &w, k, inputs[k])) return NULL;
+        if (!add_operand(cx, function, &w, k, operands[k])) return NULL;
     run_walk(&w);
     return out;
 }

@@ -1,6 +1,7 @@
 /* Reductions. Sums follow libtorch's walk over the tensor (which dims come first and which are merged decides
  * the order of additions); gradients follow torch's formulas. */
 #include "autograd/dims.h"
+#include "autograd/integers.h"
 #include "autograd/map.h"
 
 #include <math.h>
@@ -177,9 +178,10 @@ static void run_sum(const sum_walk *w, float *out, const float *in, bool skip_na
     }
 }
 
-static dppo_tensor *integer_sum(dppo_cx *cx, const dppo_tensor *input, const reduced *r, bool keepdim) {
+static dppo_tensor *integer_sum(dppo_cx *cx, dppo_tensor *input, const reduced *r, bool keepdim) {
     dppo_tensor *out = reduced_result(cx, DPPO_I64, input, r, keepdim);
-    if (!out) return NULL;
+    const dppo_tensor *whole = dppo_contiguous(cx, dppo_to_dtype(cx, input, DPPO_I64));
+    if (!out || !whole) return NULL;
     memset(out->data, 0, (size_t)dppo_numel(out) * sizeof(int64_t));
     for (int64_t i = 0, n = dppo_numel(input); i < n; i++) {
         int64_t rest = i, to = 0, step = 1;
@@ -188,7 +190,7 @@ static dppo_tensor *integer_sum(dppo_cx *cx, const dppo_tensor *input, const red
             step *= r->full[d];
             rest /= input->shape[d];
         }
-        dppo_i64(out)[to] += (int64_t)dppo_tensor_at(input, i);
+        dppo_i64(out)[to] += dppo_i64(whole)[i];
     }
     return out;
 }
@@ -252,7 +254,7 @@ dppo_tensor *dppo_nanmean(dppo_cx *cx, dppo_tensor *input, int ndim, const int *
  * ------------------------------------------------------------------------------------- */
 
 /* The elements as (results, count): reduced dims moved to the end, in their order. */
-static const float *rows_of(dppo_cx *cx, const char *name, const dppo_tensor *input, const reduced *r) {
+static dppo_tensor row_view(const dppo_tensor *input, const reduced *r) {
     dppo_tensor view = *input;
     int to = 0;
     for (int pass = 0; pass < 2; pass++)
@@ -261,7 +263,20 @@ static const float *rows_of(dppo_cx *cx, const char *name, const dppo_tensor *in
                 view.shape[to] = input->shape[d];
                 view.stride[to++] = input->stride[d];
             }
+    return view;
+}
+
+static const float *rows_of(dppo_cx *cx, const char *name, const dppo_tensor *input, const reduced *r) {
+    dppo_tensor view = row_view(input, r);
     return dppo_packed(cx, name, &view);
+}
+
+/* The same of integers and booleans, in int64. */
+static const int64_t *integer_rows_of(dppo_cx *cx, const dppo_tensor *input, const reduced *r) {
+    dppo_tensor view = row_view(input, r), *whole = dppo_to_dtype(cx, &view, DPPO_I64);
+    view.requires_grad = false;
+    whole = dppo_contiguous(cx, whole);
+    return whole ? dppo_i64(whole) : NULL;
 }
 
 static double variance_of_all(const float *x, int64_t n, int correction, double mean) {
@@ -358,6 +373,9 @@ static int64_t extreme_index(const float *x, int64_t n, bool largest) {
     return best;
 }
 
+static dppo_tensor *extreme_dim(dppo_cx *cx, const char *name, dppo_tensor *input, int dim, bool keepdim,
+                                bool largest, dppo_tensor **indices);
+
 /* Equal elements share the gradient: g / count where x equals the extreme. */
 static void extreme_all_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
                                  dppo_tensor **gradients) {
@@ -368,6 +386,10 @@ static void extreme_all_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor
 }
 
 static dppo_tensor *extreme_all(dppo_cx *cx, const char *name, dppo_tensor *input, bool largest) {
+    if (input && input->dtype == DPPO_I64) { /* nothing to differentiate: the value at its position */
+        dppo_tensor *flat = dppo_flatten(cx, input, 0, -1), *value = NULL;
+        return flat && (value = extreme_dim(cx, name, flat, 0, false, largest, NULL)) ? value : NULL;
+    }
     const float *x = dppo_packed(cx, name, input);
     if (!x) return NULL;
     int64_t n = dppo_numel(input);
@@ -421,15 +443,22 @@ static void extreme_dim_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor
 
 static dppo_tensor *extreme_positions(dppo_cx *cx, const char *name, dppo_tensor *input, const reduced *r,
                                       bool largest, dppo_tensor *values) {
-    const float *x = rows_of(cx, name, input, r);
-    dppo_tensor *index = x ? dppo_result(cx, DPPO_I64, input->ndim, r->full) : NULL;
+    bool whole = input->dtype == DPPO_I64;
+    const int64_t *integers = whole ? integer_rows_of(cx, input, r) : NULL;
+    const float *x = whole ? NULL : rows_of(cx, name, input, r);
+    dppo_tensor *index = x || integers ? dppo_result(cx, DPPO_I64, input->ndim, r->full) : NULL;
     if (!index) return NULL;
     if (r->count == 0 && dppo_numel(index) > 0)
         return dppo_context_fail(cx, DPPO_INVALID, "%s: of an empty dim", name);
     for (int64_t i = 0, n = dppo_numel(index); i < n; i++) {
-        const float *row = x + i * r->count;
-        dppo_i64(index)[i] = extreme_index(row, r->count, largest);
-        if (values) dppo_f32(values)[i] = row[dppo_i64(index)[i]];
+        int64_t at = i * r->count;
+        int64_t best = whole ? dppo_integer_extreme(integers + at, r->count, largest)
+                             : extreme_index(x + at, r->count, largest);
+        dppo_i64(index)[i] = best;
+        if (values && whole)
+            dppo_i64(values)[i] = integers[at + best];
+        else if (values)
+            dppo_f32(values)[i] = x[at + best];
     }
     return index;
 }
@@ -439,7 +468,8 @@ static dppo_tensor *extreme_dim(dppo_cx *cx, const char *name, dppo_tensor *inpu
     reduced r;
     if (!input || !dppo_wrap_dim(cx, name, input->ndim, &dim)) return NULL;
     if (!plan_reduction(cx, name, input, input->ndim > 0, &dim, &r)) return NULL;
-    dppo_tensor *out = reduced_result(cx, DPPO_F32, input, &r, keepdim);
+    dppo_dtype dtype = input->dtype == DPPO_I64 ? DPPO_I64 : DPPO_F32;
+    dppo_tensor *out = reduced_result(cx, dtype, input, &r, keepdim);
     dppo_tensor *index = out ? extreme_positions(cx, name, input, &r, largest, out) : NULL;
     if (!index) return NULL;
     if (indices) *indices = keepdim ? index : dppo_reshape(cx, index, r.kept_ndim, r.kept);
@@ -564,10 +594,19 @@ static void prod_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dp
     gradients[0] = out;
 }
 
+static dppo_tensor *integer_prod(dppo_cx *cx, const dppo_tensor *input, const reduced *r, bool keepdim) {
+    const int64_t *x = integer_rows_of(cx, input, r);
+    dppo_tensor *out = x ? reduced_result(cx, DPPO_I64, input, r, keepdim) : NULL;
+    for (int64_t i = 0, n = out ? dppo_numel(out) : 0; i < n; i++)
+        dppo_i64(out)[i] = dppo_integer_product(x + i * r->count, r->count);
+    return out;
+}
+
 dppo_tensor *dppo_prod(dppo_cx *cx, dppo_tensor *input, int dim, bool keepdim) {
     reduced r;
     if (!input || !plan_reduction(cx, "prod", input, dim == DPPO_ALL ? 0 : input->ndim > 0, &dim, &r))
         return NULL;
+    if (input->dtype == DPPO_I64 || input->dtype == DPPO_BOOL) return integer_prod(cx, input, &r, keepdim);
     const float *x = rows_of(cx, "prod", input, &r);
     dppo_tensor *out = x ? reduced_result(cx, DPPO_F32, input, &r, keepdim) : NULL;
     if (!out) return NULL;
