@@ -145,7 +145,7 @@ dppo_tensor *dppo_logsumexp(dppo_cx *cx, dppo_tensor *input, int ndim, const int
 dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_cumsum(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input,
-                           double q);              /* over all elements, linear interpolation */
+                           double q); /* over all elements, linear interpolation */
 dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int dim, bool keepdim);
 double dppo_item(dppo_cx *cx, dppo_tensor *input); /* of one element; NaN after a failure */
 
@@ -171,5 +171,44 @@ dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weigh
 dppo_tensor *dppo_mse_loss(dppo_cx *cx, dppo_tensor *input, dppo_tensor *target); /* mean */
 dppo_tensor *dppo_dropout(dppo_cx *cx, dppo_tensor *input, double p, bool training);
 dppo_tensor *dppo_embedding(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight);
+
+/* -- convolutions: one sample without the batch dim is taken, too
+ * ------------------------------------------------------------------------------------- */
+/* input (B, C, L), weight (O, C, K), bias (O) or NULL -> (B, O, (L + 2 padding - K) / stride + 1) */
+dppo_tensor *dppo_conv1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                         int64_t stride, int64_t padding);
+/* input (B, C, H, W), weight (O, C, Kh, Kw) */
+dppo_tensor *dppo_conv2d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                         const int64_t stride[2], const int64_t padding[2]);
+/* input (B, C, L), weight (C, O, K) -> (B, O, (L - 1) stride - 2 padding + K + output_padding) */
+dppo_tensor *dppo_conv_transpose1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                                   int64_t stride, int64_t padding, int64_t output_padding);
+/* input (B, C, ..); weight and bias (C), or NULL. */
+dppo_tensor *dppo_group_norm(dppo_cx *cx, dppo_tensor *input, int64_t num_groups, dppo_tensor *weight,
+                             dppo_tensor *bias, double eps);
+
+typedef enum dppo_pad_mode { DPPO_PAD_CONSTANT, DPPO_PAD_REPLICATE, DPPO_PAD_REFLECT } dppo_pad_mode;
+/* `count` sizes: before and after the last dim, then the one before it, ...; negative ones cut off (constant
+ * mode only). `value` fills in constant mode. */
+dppo_tensor *dppo_pad(dppo_cx *cx, dppo_tensor *input, int count, const int64_t *pad, dppo_pad_mode mode,
+                      double value);
+
+/* -- attention
+ * ------------------------------------------------------------------------------------- */
+/* What torch.nn.MultiheadAttention holds and is told; tensors borrowed. */
+typedef struct dppo_attention {
+    dppo_tensor *in_proj_weight, *in_proj_bias;   /* (3 E, E); (3 E) or NULL */
+    dppo_tensor *out_proj_weight, *out_proj_bias; /* (E, E); (E) or NULL */
+    dppo_tensor *attn_mask;        /* (T, S) or NULL: bool (true: may not be seen), or float (added) */
+    dppo_tensor *key_padding_mask; /* (B, S) bool or NULL */
+    int64_t num_heads;
+    double dropout; /* of the attention weights, when training */
+    bool training, batch_first;
+    bool average_weights; /* over the heads */
+} dppo_attention;
+/* query (T, B, E), key and value (S, B, E); or (B, T, E) with batch_first; or without B. Returns a tensor of
+ * the query's shape; *weights (unless NULL) is (B, T, S), or (B, H, T, S) when not averaged. */
+dppo_tensor *dppo_multi_head_attention(dppo_cx *cx, const dppo_attention *a, dppo_tensor *query,
+                                       dppo_tensor *key, dppo_tensor *value, dppo_tensor **weights);
 
 #endif

@@ -134,6 +134,16 @@ static int64_t row_grain(int64_t N) {
     return 1 + MAP_GRAIN / (4 * (N + 1));
 }
 
+static void moments_chunk(void *context, int64_t begin, int64_t end) {
+    const row_job *job = context;
+    kernels()->moments(end - begin, job->N, job->mean + begin, job->rstd + begin, job->x + begin * job->N);
+}
+
+void dppo_kernel_moments(int64_t M, int64_t N, float *mean, float *variance, const float *x) {
+    row_job job = {.N = N, .x = x, .mean = mean, .rstd = variance};
+    dppo_parallel_for(M, row_grain(N), moments_chunk, &job);
+}
+
 static void layer_norm_chunk(void *context, int64_t begin, int64_t end) {
     const row_job *job = context;
     int64_t at = begin * job->N;

@@ -82,6 +82,9 @@ typedef struct dppo_sum_shape {
  * workers by output. */
 void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan);
 
+/* Mean and variance (divided by N) of rows of N. */
+void dppo_kernel_moments(int64_t M, int64_t N, float *mean, float *variance, const float *x);
+
 /* Rows of N. mean, rstd (M) are written. weight and bias (N) may be NULL. */
 void dppo_kernel_layer_norm(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
                             const float *weight, const float *bias, float eps);

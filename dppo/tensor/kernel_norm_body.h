@@ -72,6 +72,11 @@ LANE_FN void row_moments(const float *x, int64_t N, float *mean, float *variance
     *variance = m2 / (float)N;
 }
 
+FN void moments_of_rows(int64_t M, int64_t N, float *mean, float *variance, const float *x) {
+    for (int64_t i = 0; i < M; i++)
+        row_moments(x + i * N, N, &mean[i], &variance[i]);
+}
+
 /* y = (x rstd - mean rstd) weight + bias */
 FN void layer_norm_rows(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
                         const float *weight, const float *bias, float eps) {

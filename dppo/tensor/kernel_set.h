@@ -9,6 +9,7 @@ typedef void dppo_map_function(int64_t n, float *out, const float *const in[3], 
 struct dppo_kernels {
     dppo_map_function *map[DPPO_MAP_COUNT]; /* contiguous operands */
     void (*sum)(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan);
+    void (*moments)(int64_t M, int64_t N, float *mean, float *variance, const float *x);
     void (*layer_norm)(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
                        const float *weight, const float *bias, float eps);
     void (*layer_norm_dx)(int64_t M, int64_t N, float *dx, const float *dy, const float *x, const float *mean,

@@ -1,0 +1,341 @@
+/* Convolutions as products of matrices, in the order of libtorch's own kernels (those it uses without
+ * oneDNN): for each sample the windows of the image become columns, and the weight multiplies them.
+ *
+ * A transposed convolution is the gradient of one: the same three operations serve both.
+ *     gather:  places = weight columns(image) [+ bias]
+ *     scatter: image = sum of columns weight' places over the windows that overlap
+ *     weights: sum over samples of places columns(image)' */
+#include "autograd/dims.h"
+#include "autograd/map.h"
+
+#include "base/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FRAME_CHUNKS = 16 };
+
+/* Windows (kh, kw) over images of C channels (H, W), at (oh, ow) places, O channels there; B samples. In one
+ * dimension H, kh and oh are 1. */
+typedef struct windows {
+    int64_t B, C, H, W, O, kh, kw, oh, ow, stride[2], padding[2];
+} windows;
+
+static int64_t depth(const windows *w) {
+    return w->C * w->kh * w->kw;
+}
+static int64_t places(const windows *w) {
+    return w->oh * w->ow;
+}
+static int64_t pixels(const windows *w) {
+    return w->C * w->H * w->W;
+}
+
+/* A window of one pixel at every pixel: the image is its own columns. */
+static bool image_is_columns(const windows *w) {
+    return w->kh == 1 && w->kw == 1 && w->stride[0] == 1 && w->stride[1] == 1 && w->padding[0] == 0 &&
+           w->padding[1] == 0;
+}
+
+/* -- images and columns
+ * --------------------------------------------------------------------------------------------- */
+
+/* The pixels that tap (y, x) of the kernel sees in image row `row`: columns [*first, *last) are inside. */
+static void inside(const windows *w, int64_t x, int64_t *first, int64_t *last) {
+    int64_t s = w->stride[1], start = w->padding[1] - x; /* ow s >= start */
+    *first = start > 0 ? (start + s - 1) / s : 0;
+    int64_t end = w->W + w->padding[1] - x; /* ow s < end */
+    *last = end > 0 ? (end + s - 1) / s : 0;
+    if (*first > w->ow) *first = w->ow;
+    if (*last > w->ow) *last = w->ow;
+    if (*last < *first) *last = *first;
+}
+
+/* image (C, H, W) -> columns (C kh kw, oh ow), zero outside of the image. */
+static void to_columns(const windows *w, const float *image, float *columns) {
+    int64_t first, last;
+    for (int64_t row = 0, rows = depth(w); row < rows; row++) {
+        int64_t x = row % w->kw, y = row / w->kw % w->kh, c = row / (w->kw * w->kh);
+        inside(w, x, &first, &last);
+        for (int64_t i = 0; i < w->oh; i++, columns += w->ow) {
+            int64_t h = i * w->stride[0] - w->padding[0] + y;
+            if (h < 0 || h >= w->H) {
+                memset(columns, 0, (size_t)w->ow * sizeof *columns);
+                continue;
+            }
+            const float *from = image + (c * w->H + h) * w->W + x - w->padding[1];
+            memset(columns, 0, (size_t)first * sizeof *columns);
+            for (int64_t j = first; j < last; j++)
+                columns[j] = from[j * w->stride[1]];
+            memset(columns + last, 0, (size_t)(w->ow - last) * sizeof *columns);
+        }
+    }
+}
+
+/* The transpose: adds columns to the pixels they came from, tap after tap. */
+static void from_columns(const windows *w, const float *columns, float *image) {
+    int64_t first, last;
+    memset(image, 0, (size_t)pixels(w) * sizeof *image);
+    for (int64_t row = 0, rows = depth(w); row < rows; row++) {
+        int64_t x = row % w->kw, y = row / w->kw % w->kh, c = row / (w->kw * w->kh);
+        inside(w, x, &first, &last);
+        for (int64_t i = 0; i < w->oh; i++, columns += w->ow) {
+            int64_t h = i * w->stride[0] - w->padding[0] + y;
+            if (h < 0 || h >= w->H) continue;
+            float *to = image + (c * w->H + h) * w->W + x - w->padding[1];
+            for (int64_t j = first; j < last; j++)
+                to[j * w->stride[1]] += columns[j];
+        }
+    }
+}
+
+/* -- the three operations
+ * ------------------------------------------------------------------------------------------ */
+
+typedef struct frames {
+    const windows *w;
+    const float *in, *weight, *bias;
+    float *out;
+    float *columns; /* room for one sample's in each chunk */
+    int64_t grain;
+} frames;
+
+static float *chunk_columns(const frames *f, int64_t begin) {
+    return f->columns + begin / f->grain * depth(f->w) * places(f->w);
+}
+
+static void gather_frames(void *context, int64_t begin, int64_t end) {
+    const frames *f = context;
+    const windows *w = f->w;
+    int64_t K = depth(w), L = places(w);
+    for (int64_t b = begin; b < end; b++) {
+        const float *image = f->in + b * pixels(w), *columns = image;
+        float *out = f->out + b * w->O * L;
+        if (!image_is_columns(w)) {
+            float *made = chunk_columns(f, begin);
+            to_columns(w, image, made);
+            columns = made;
+        }
+        /* The product is added to the bias, not the bias to the product. */
+        for (int64_t i = 0; f->bias && i < w->O * L; i++)
+            out[i] = f->bias[i / L];
+        dppo_kernel_gemm(false, false, w->O, L, K, f->weight, K, columns, L, f->bias ? 1.0f : 0.0f, out, L);
+    }
+}
+
+static void scatter_frames(void *context, int64_t begin, int64_t end) {
+    const frames *f = context;
+    const windows *w = f->w;
+    int64_t K = depth(w), L = places(w);
+    for (int64_t b = begin; b < end; b++) {
+        float *columns = chunk_columns(f, begin), *out = f->out + b * pixels(w);
+        dppo_kernel_gemm(true, false, K, L, w->O, f->weight, K, f->in + b * w->O * L, L, 0.0f, columns, L);
+        from_columns(w, columns, out);
+        for (int64_t i = 0; f->bias && i < pixels(w); i++)
+            out[i] += f->bias[i / (w->H * w->W)];
+    }
+}
+
+/* Samples are independent: they are cut by their number alone, and each chunk has its own columns. */
+static bool run_frames(dppo_cx *cx, frames f, void (*body)(void *context, int64_t begin, int64_t end)) {
+    int64_t B = f.w->B;
+    f.grain = B > FRAME_CHUNKS ? (B + FRAME_CHUNKS - 1) / FRAME_CHUNKS : 1;
+    int64_t chunks = B > FRAME_CHUNKS ? FRAME_CHUNKS : B;
+    f.columns = malloc((size_t)(chunks * depth(f.w) * places(f.w) + 1) * sizeof(float));
+    if (!f.columns) {
+        (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "convolution: no memory for the columns");
+        return false;
+    }
+    dppo_parallel_for(B, f.grain, body, &f);
+    free(f.columns);
+    return true;
+}
+
+/* weight_gradient (O, C kh kw), sample after sample. */
+static bool sum_weights(dppo_cx *cx, const windows *w, const float *images, const float *at_places,
+                        float *weight_gradient) {
+    int64_t K = depth(w), L = places(w);
+    float *columns = malloc((size_t)(K * L + 1) * sizeof *columns);
+    if (!columns) {
+        (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "convolution: no memory for the columns");
+        return false;
+    }
+    memset(weight_gradient, 0, (size_t)(w->O * K) * sizeof *weight_gradient);
+    for (int64_t b = 0; b < w->B; b++) {
+        const float *image = images + b * pixels(w);
+        if (!image_is_columns(w)) to_columns(w, image, columns);
+        dppo_kernel_gemm(false, true, w->O, K, L, at_places + b * w->O * L, L,
+                         image_is_columns(w) ? image : columns, L, 1.0f, weight_gradient, K);
+    }
+    free(columns);
+    return true;
+}
+
+/* -- on the tape
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef struct saved_convolution {
+    windows w;
+    bool transposed;
+} saved_convolution;
+
+static dppo_tensor *bias_gradient(dppo_cx *cx, dppo_tensor *g) {
+    int dims[] = {0, 2, 3};
+    return dppo_sum(cx, g, g->ndim - 1, dims, false);
+}
+
+/* Inputs: x, weight, bias or NULL. */
+static void convolution_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
+                                 dppo_tensor **gradients) {
+    const saved_convolution *s = node->saved;
+    const char *name = node->name;
+    dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
+    const float *dy = dppo_packed(cx, name, g), *data = dppo_packed(cx, name, x);
+    const float *kernel = dppo_packed(cx, name, weight);
+    if (!dy || !data || !kernel) return;
+    for (int i = 0; i < 2; i++) {
+        if (!dppo_needs_grad(node, i)) continue;
+        gradients[i] = dppo_result(cx, DPPO_F32, node->inputs[i]->ndim, node->inputs[i]->shape);
+        if (!gradients[i]) return;
+    }
+    if (gradients[0]) {
+        frames f = {.w = &s->w, .in = dy, .weight = kernel, .out = dppo_f32(gradients[0])};
+        if (!run_frames(cx, f, s->transposed ? gather_frames : scatter_frames)) return;
+    }
+    if (gradients[1] &&
+        !sum_weights(cx, &s->w, s->transposed ? dy : data, s->transposed ? data : dy, dppo_f32(gradients[1])))
+        return;
+    for (int i = 0; i < 2; i++)
+        if (gradients[i])
+            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight},
+                              dppo_no_second_derivative);
+    if (dppo_needs_grad(node, 2)) gradients[2] = bias_gradient(cx, g);
+}
+
+/* A convolution of an input with a batch dim, all sizes checked. `shape` is the result's. */
+static dppo_tensor *convolution(dppo_cx *cx, const char *name, const saved_convolution *s,
+                                const int64_t *shape, dppo_tensor *input, dppo_tensor *weight,
+                                dppo_tensor *bias) {
+    const float *x = dppo_packed(cx, name, input), *kernel = dppo_packed(cx, name, weight);
+    const float *shift = bias ? dppo_packed(cx, name, bias) : NULL;
+    if (!x || !kernel || (bias && !shift)) return NULL;
+    dppo_tensor *out = dppo_result(cx, DPPO_F32, input->ndim, shape);
+    if (!out) return NULL;
+    frames f = {.w = &s->w, .in = x, .weight = kernel, .bias = shift, .out = dppo_f32(out)};
+    if (!run_frames(cx, f, s->transposed ? scatter_frames : gather_frames)) return NULL;
+    dppo_node *node =
+        dppo_record(cx, name, out, 3, (dppo_tensor *[]){input, weight, bias}, convolution_backward);
+    if (!node) return out;
+    saved_convolution *saved = dppo_arena_alloc(dppo_context_arena(cx), sizeof *saved);
+    if (!saved) return dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for the tape", name);
+    *saved = *s;
+    node->saved = saved;
+    return out;
+}
+
+/* -- sizes
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+/* input (B, channels, spatial..), weight (a, b, kernel..), of which weight[which] are the input's channels;
+ * the bias has the other. */
+static bool operands_fit(dppo_cx *cx, const char *name, int dims, int which, const dppo_tensor *input,
+                         const dppo_tensor *weight, const dppo_tensor *bias) {
+    char a[128], b[128];
+    bool fit = input->ndim == dims + 2 && weight->ndim == dims + 2 &&
+               input->shape[1] == weight->shape[which] &&
+               (!bias || (bias->ndim == 1 && bias->shape[0] == weight->shape[1 - which]));
+    for (int d = 0; fit && d < dims; d++)
+        fit = weight->shape[d + 2] > 0;
+    if (!fit)
+        (void)dppo_context_fail(cx, DPPO_INVALID, "%s: input %s, weight %s and bias do not go together", name,
+                                dppo_shape_text(input->ndim, input->shape, a, sizeof a),
+                                dppo_shape_text(weight->ndim, weight->shape, b, sizeof b));
+    return fit;
+}
+
+static bool options_fit(dppo_cx *cx, const char *name, int dims, const int64_t *stride,
+                        const int64_t *padding) {
+    for (int d = 0; d < dims; d++)
+        if (stride[d] < 1 || padding[d] < 0) {
+            (void)dppo_context_fail(cx, DPPO_INVALID, "%s: stride %lld, padding %lld", name,
+                                    (long long)stride[d], (long long)padding[d]);
+            return false;
+        }
+    return true;
+}
+
+static dppo_tensor *convolve(dppo_cx *cx, const char *name, int dims, dppo_tensor *input, dppo_tensor *weight,
+                             dppo_tensor *bias, const int64_t *stride, const int64_t *padding) {
+    if (!input || !weight) return NULL;
+    if (input->ndim == dims + 1) /* one sample without a batch */
+        return dppo_squeeze_dim(
+            cx, convolve(cx, name, dims, dppo_unsqueeze(cx, input, 0), weight, bias, stride, padding), 0);
+    if (!operands_fit(cx, name, dims, 1, input, weight, bias) ||
+        !options_fit(cx, name, dims, stride, padding))
+        return NULL;
+    int64_t shape[4] = {input->shape[0], weight->shape[0]};
+    for (int d = 0; d < dims; d++) {
+        int64_t room = input->shape[d + 2] + 2 * padding[d] - weight->shape[d + 2];
+        if (room < 0)
+            return dppo_context_fail(cx, DPPO_INVALID, "%s: a kernel of %lld on %lld padded pixels", name,
+                                     (long long)weight->shape[d + 2],
+                                     (long long)(input->shape[d + 2] + 2 * padding[d]));
+        shape[d + 2] = room / stride[d] + 1;
+    }
+    int last = dims + 1;
+    bool flat = dims == 1;
+    saved_convolution s = {.w = {.B = shape[0],
+                                 .C = input->shape[1],
+                                 .H = flat ? 1 : input->shape[2],
+                                 .W = input->shape[last],
+                                 .O = shape[1],
+                                 .kh = flat ? 1 : weight->shape[2],
+                                 .kw = weight->shape[last],
+                                 .oh = flat ? 1 : shape[2],
+                                 .ow = shape[last],
+                                 .stride = {flat ? 1 : stride[0], stride[dims - 1]},
+                                 .padding = {flat ? 0 : padding[0], padding[dims - 1]}}};
+    return convolution(cx, name, &s, shape, input, weight, bias);
+}
+
+dppo_tensor *dppo_conv1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                         int64_t stride, int64_t padding) {
+    return convolve(cx, "conv1d", 1, input, weight, bias, &stride, &padding);
+}
+
+dppo_tensor *dppo_conv2d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                         const int64_t stride[2], const int64_t padding[2]) {
+    return convolve(cx, "conv2d", 2, input, weight, bias, stride, padding);
+}
+
+dppo_tensor *dppo_conv_transpose1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                                   int64_t stride, int64_t padding, int64_t output_padding) {
+    const char *name = "conv_transpose1d";
+    if (!input || !weight) return NULL;
+    if (input->ndim == 2)
+        return dppo_squeeze_dim(cx,
+                                dppo_conv_transpose1d(cx, dppo_unsqueeze(cx, input, 0), weight, bias, stride,
+                                                      padding, output_padding),
+                                0);
+    if (!operands_fit(cx, name, 1, 0, input, weight, bias) || !options_fit(cx, name, 1, &stride, &padding))
+        return NULL;
+    int64_t places_in = input->shape[2], kernel = weight->shape[2];
+    int64_t length = (places_in - 1) * stride - 2 * padding + kernel + output_padding;
+    if (places_in < 1 || length < 1 || output_padding < 0 || output_padding >= stride)
+        return dppo_context_fail(cx, DPPO_INVALID, "%s: output padding %lld, result of %lld pixels", name,
+                                 (long long)output_padding, (long long)length);
+    saved_convolution s = {.w = {.B = input->shape[0],
+                                 .C = weight->shape[1],
+                                 .H = 1,
+                                 .W = length,
+                                 .O = input->shape[1],
+                                 .kh = 1,
+                                 .kw = kernel,
+                                 .oh = 1,
+                                 .ow = places_in,
+                                 .stride = {1, stride},
+                                 .padding = {0, padding}},
+                           .transposed = true};
+    return convolution(cx, name, &s, (int64_t[]){s.w.B, s.w.C, length}, input, weight, bias);
+}
