@@ -4,6 +4,7 @@
 #include "parity/door.h"
 
 #include <math.h>
+#include <string.h>
 
 static const dppo_config *args_of(dppo_call *call) {
     return dppo_call_case(call)->args;
@@ -301,8 +302,12 @@ static dppo_status call_mse_loss(dppo_call *call) {
     DPPO_TRY(dppo_call_input(call, "input", &input));
     DPPO_TRY(dppo_call_input(call, "target", &target));
     DPPO_TRY(dppo_config_string_or(args_of(call), "reduction", "mean", &reduction));
-    if (reduction[0] != 'm') return dppo_fail(DPPO_MISSING, "mse_loss: reduction %s", reduction);
-    return result(call, dppo_mse_loss(dppo_call_context(call), input, target));
+    dppo_context *cx = dppo_call_context(call);
+    if (strcmp(reduction, "mean") == 0) return result(call, dppo_mse_loss(cx, input, target));
+    dppo_tensor *squares = dppo_square(cx, dppo_sub(cx, input, target));
+    if (strcmp(reduction, "none") == 0) return result(call, squares);
+    if (strcmp(reduction, "sum") == 0) return result(call, dppo_sum(cx, squares, 0, NULL, false));
+    return dppo_fail(DPPO_INVALID, "args/reduction: %s is none of none, mean, sum", reduction);
 }
 
 /* A module whose parameters the case's state replaces; its initial draws come from a generator of their own.
