@@ -302,6 +302,10 @@ bool Call::differentiable() const {
     return case_.cotangent.count > 0;
 }
 
+std::string Call::function() const {
+    return case_.function;
+}
+
 std::string Call::method() const {
     return case_.method == nullptr ? "" : case_.method;
 }

@@ -104,7 +104,8 @@ class Call {
         return dtype_;
     }
     bool differentiable() const; // the case has cotangents
-    std::string method() const;  // "" when absent
+    std::string function() const;
+    std::string method() const; // "" when absent
     Config init() const;
     Config args() const;
     Draws &draws() {

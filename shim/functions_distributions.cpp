@@ -155,7 +155,20 @@ static void mixture_sample(Call &call) {
     call.output("result", all.gather(place, index.expand(shape)).squeeze(place));
 }
 
+// The class alone: its `method`, or log_prob.
+static void by_method(Call &call) {
+    const std::string method = call.method().empty() ? "log_prob" : call.method();
+    const std::string name = call.function() + "." + method;
+    for (const Entry *entry = entries_distributions; entry->function != nullptr; entry++)
+        if (name == entry->function) return entry->call(call);
+    throw Failure(DPPO_MISSING, name + ": libtorch has no such entry");
+}
+
 const Entry entries_distributions[] = {
+    {"torch.distributions.Categorical", by_method},
+    {"torch.distributions.Independent", by_method},
+    {"torch.distributions.MixtureSameFamily", by_method},
+    {"torch.distributions.Normal", by_method},
     {"torch.distributions.Categorical.entropy", categorical_entropy},
     {"torch.distributions.Categorical.log_prob", categorical_log_prob},
     {"torch.distributions.Categorical.sample", categorical_sample},

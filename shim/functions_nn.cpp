@@ -2,6 +2,8 @@
 // the case is the leaf whose gradient is reported.
 #include "call.h"
 
+#include <limits>
+
 namespace shim {
 
 namespace F = torch::nn::functional;
@@ -40,14 +42,15 @@ static void group_norm(Call &call) {
                                             state_or_none(call, "bias"), init.number("eps", 1e-5)));
 }
 
-template <size_t dims> static void convolution(Call &call) {
+using Convolution = Tensor (*)(const Tensor &, const Tensor &, const c10::optional<Tensor> &, at::IntArrayRef,
+                               at::IntArrayRef, at::IntArrayRef, int64_t);
+
+template <Convolution function, size_t dims> static void convolution(Call &call) {
     const Config init = call.init();
     const Tensor weight = call.state("weight");
-    call.output("result",
-                torch::convolution(call.input("input"), weight, state_or_none(call, "bias"),
+    call.output("result", function(call.input("input"), weight, state_or_none(call, "bias"),
                                    per_dim(init, "stride", 1, dims), per_dim(init, "padding", 0, dims),
-                                   per_dim(init, "dilation", 1, dims), /*transposed=*/false, Shape(dims, 0),
-                                   init.integer("groups", 1)));
+                                   per_dim(init, "dilation", 1, dims), init.integer("groups", 1)));
 }
 
 static void conv_transpose1d(Call &call) {
@@ -70,20 +73,33 @@ static void multihead_attention(Call &call) {
     const Config init = call.init(), args = call.args();
     const bool batch_first = init.flag("batch_first", false);
     const bool batched = call.input("query").dim() == 3;
+    // key defaults to the query, value to the key
+    const auto source = [&](const std::string &name) {
+        if (call.has(name)) return call.input(name);
+        return call.input(name == "value" && call.has("key") ? "key" : "query");
+    };
     const auto given = [&](const char *name) {
-        const Tensor tensor = call.input(name);
+        const Tensor tensor = source(name);
         if (!batched) return tensor.unsqueeze(1);
         return batch_first ? tensor.transpose(0, 1) : tensor;
     };
     const Tensor in_weight = call.state("in_proj_weight"), in_bias = state_or_none(call, "in_proj_bias");
     const Tensor out_weight = call.state("out_proj.weight"), out_bias = state_or_none(call, "out_proj.bias");
-    auto options =
-        F::MultiheadAttentionForwardFuncOptions(init.integer("embed_dim"), init.integer("num_heads"),
-                                                in_weight, in_bias, {}, {}, false, 0.0, out_weight, out_bias)
-            .training(false)
-            .need_weights(args.flag("need_weights", true))
-            .average_attn_weights(args.flag("average_attn_weights", true));
-    if (call.has("attn_mask")) options.attn_mask(call.input("attn_mask"));
+    auto options = F::MultiheadAttentionForwardFuncOptions(
+                       init.integer("embed_dim"), init.integer("num_heads"), in_weight, in_bias, {}, {},
+                       false, init.number("dropout", 0), out_weight, out_bias)
+                       .training(args.flag("training", init.flag("training", false)))
+                       .need_weights(args.flag("need_weights", true))
+                       .average_attn_weights(args.flag("average_attn_weights", true));
+    if (call.has("attn_mask")) {
+        // C++ adds the mask whatever it is: a bool one, true where attention is forbidden, is turned into
+        // numbers.
+        const Tensor mask = call.input("attn_mask");
+        const double forbidden = -std::numeric_limits<double>::infinity();
+        options.attn_mask(mask.scalar_type() == torch::kBool
+                              ? torch::zeros(mask.sizes()).masked_fill(mask, forbidden)
+                              : mask);
+    }
     if (call.has("key_padding_mask")) options.key_padding_mask(call.input("key_padding_mask"));
     Tensor output, weights;
     std::tie(output, weights) =
@@ -133,7 +149,10 @@ static void mse_loss(Call &call) {
                         : reduction == "sum"  ? at::Reduction::Sum
                                               : at::Reduction::END;
     if (how == at::Reduction::END) invalid("args/reduction: " + reduction + " is none of none, mean, sum");
-    call.output("result", torch::mse_loss(call.input("input"), call.input("target"), how));
+    // Broadcast first, as torch.nn.functional does: left to itself, mse_loss divides the gradient of the
+    // smaller operand by that one's number of elements.
+    const std::vector<Tensor> both = torch::broadcast_tensors({call.input("input"), call.input("target")});
+    call.output("result", torch::mse_loss(both[0], both[1], how));
 }
 
 static void pad(Call &call) {
@@ -151,23 +170,26 @@ static void pad(Call &call) {
         invalid("args/mode: " + mode + " is none of constant, replicate, reflect");
 }
 
-// -- containers -----------------------------------------------------------------------------------
+// -- containers, and parameters from elsewhere ----------------------------------------------------
 
-// One layer of a Sequential, built from its `_target_`; its parameters are "<index>.weight" in the state.
-static Tensor layer(Call &call, const Config &init, const std::string &prefix, const Tensor &input) {
+using Parameters = std::function<Tensor(const std::string &)>; // undefined where there is none
+
+// The case's state by name.
+static Parameters of_state(Call &call) {
+    return [&call](const std::string &name) { return call.has_state(name) ? call.state(name) : Tensor(); };
+}
+
+// One layer of a container, built from its `_target_`; its parameters are "<index>.weight", ...
+static Tensor layer(Call &call, const Config &init, const std::string &prefix, const Parameters &parameters,
+                    const Tensor &input) {
     const std::string kind = init.target();
-    const auto parameter = [&](const char *name) {
-        return call.has_state(prefix + name) ? call.state(prefix + name) : Tensor();
-    };
-    if (kind == "Linear") {
-        const Tensor weight = parameter("weight");
-        return torch::linear(input, weight, parameter("bias"));
-    }
-    if (kind == "LayerNorm") {
-        const Tensor weight = parameter("weight");
-        return torch::layer_norm(input, init.integers("normalized_shape"), weight, parameter("bias"),
-                                 init.number("eps", 1e-5));
-    }
+    if (kind == "Linear")
+        return torch::linear(input, parameters(prefix + "weight"), parameters(prefix + "bias"));
+    if (kind == "LayerNorm")
+        return torch::layer_norm(input, init.integers("normalized_shape"), parameters(prefix + "weight"),
+                                 parameters(prefix + "bias"), init.number("eps", 1e-5));
+    if (kind == "Dropout")
+        return torch::dropout(input, init.number("p", 0.5), call.args().flag("training", true));
     if (kind == "ReLU") return torch::relu(input);
     if (kind == "Mish") return torch::mish(input);
     if (kind == "Tanh") return torch::tanh(input);
@@ -175,21 +197,85 @@ static Tensor layer(Call &call, const Config &init, const std::string &prefix, c
     if (kind == "GELU") return torch::gelu(input);
     if (kind == "Softplus") return torch::softplus(input);
     if (kind == "Identity") return input;
-    invalid("init: Sequential of " + kind + " is not known");
+    invalid("init: a layer of kind " + kind + " is not known");
 }
 
 // init: {"modules": [{"_target_": "torch.nn.Linear", ...}, ...]}
-static void sequential(Call &call) {
+static Tensor chain(Call &call, const Parameters &parameters, Tensor value) {
     const Config modules = call.init().at("modules");
-    Tensor value = call.input("input");
     for (size_t i = 0; i < modules.size(); i++)
-        value = layer(call, modules.item(i), std::to_string(i) + ".", value);
-    call.output("result", value);
+        value = layer(call, modules.item(i), std::to_string(i) + ".", parameters, value);
+    return value;
+}
+
+static void sequential(Call &call) {
+    call.output("result", chain(call, of_state(call), call.input("input")));
+}
+
+// Every layer sees the input.
+static void module_list(Call &call) {
+    const Config modules = call.init().at("modules");
+    const Tensor input = call.input("input");
+    std::vector<Tensor> results;
+    for (size_t i = 0; i < modules.size(); i++)
+        results.push_back(layer(call, modules.item(i), std::to_string(i) + ".", of_state(call), input));
+    call.output_sequence(results);
+}
+
+// Parameters in/params/<name>; the module's own where one is not given.
+static void functional_call(Call &call) {
+    const std::map<std::string, Tensor> given = call.group("params");
+    const Parameters own = of_state(call);
+    const Parameters parameters = [&](const std::string &name) {
+        const auto found = given.find(name);
+        return found != given.end() ? found->second : own(name);
+    };
+    call.output("result", chain(call, parameters, call.input("input")));
+}
+
+// vmap over stacked parameters is by its definition this loop; C++ has nothing faster.
+static void vmap(Call &call) {
+    const std::map<std::string, Tensor> given = call.group("params");
+    if (given.empty()) invalid("in/params: absent");
+    const bool per_member = call.args().has("in_dims") && call.args().at("in_dims").has("1");
+    const Tensor input = call.input("input");
+    std::vector<Tensor> results;
+    for (int64_t n = 0; n < given.begin()->second.size(0); n++) {
+        const Parameters member = [&](const std::string &name) {
+            const auto found = given.find(name);
+            return found != given.end() ? found->second.select(0, n) : Tensor();
+        };
+        results.push_back(chain(call, member, per_member ? input.select(0, n) : input));
+    }
+    call.output("result", torch::stack(results));
+}
+
+// in/models/<n>/<name> for args/count members; a fresh leaf each, without history.
+static void stack_module_state(Call &call) {
+    std::map<std::string, std::vector<Tensor>> members;
+    for (int64_t n = 0; n < call.args().integer("count"); n++)
+        for (const auto &item : call.group("models/" + std::to_string(n)))
+            members[item.first].push_back(item.second);
+    for (const auto &item : members)
+        call.output(item.first, torch::stack(item.second).detach());
+}
+
+// A buffer is state and no parameter, and its holder sees what is written to it.
+static void register_buffer(Call &call) {
+    const std::string name = call.args().text("name", "buffer");
+    torch::nn::Module module("Module");
+    Tensor &held = module.register_buffer(name, call.input("tensor").detach().clone());
+    if (call.args().has("fill")) module.named_buffers()[name].fill_(call.args().number("fill"));
+    call.output("result", call.input("input") + held);
+    for (const auto &item : module.named_buffers())
+        call.state_after(item.key(), item.value());
 }
 
 const Entry entries_nn[] = {
-    {"torch.nn.Conv1d", convolution<1>},
-    {"torch.nn.Conv2d", convolution<2>},
+    {"torch.func.functional_call", functional_call},
+    {"torch.func.stack_module_state", stack_module_state},
+    {"torch.nn.Conv1d", convolution<at::conv1d, 1>},
+    {"torch.nn.Conv2d", convolution<at::conv2d, 2>},
     {"torch.nn.ConvTranspose1d", conv_transpose1d},
     {"torch.nn.Dropout", dropout},
     {"torch.nn.ELU", elu},
@@ -200,6 +286,8 @@ const Entry entries_nn[] = {
     {"torch.nn.LayerNorm", layer_norm},
     {"torch.nn.Linear", linear},
     {"torch.nn.Mish", activation<torch::mish>},
+    {"torch.nn.Module.register_buffer", register_buffer},
+    {"torch.nn.ModuleList", module_list},
     {"torch.nn.MultiheadAttention", multihead_attention},
     {"torch.nn.ReLU", activation<torch::relu>},
     {"torch.nn.Sequential", sequential},
@@ -208,6 +296,7 @@ const Entry entries_nn[] = {
     {"torch.nn.Tanh", activation<torch::tanh>},
     {"torch.nn.functional.mse_loss", mse_loss},
     {"torch.nn.functional.pad", pad},
+    {"torch.vmap", vmap},
     {nullptr, nullptr},
 };
 

@@ -263,11 +263,23 @@ static void item(Call &call) {
         call.output_int("result", input.item<int64_t>());
 }
 
-// A result that needs a gradient whatever its source needed: the case's own leaf.
+// What is computed from a leaf that wants a gradient, or does not.
 static void requires_grad(Call &call) {
-    Tensor input = call.input("input");
+    Tensor input = call.input(call.has("data") ? "data" : "input");
     if (call.differentiable()) input.requires_grad_(call.args().flag("requires_grad", true));
     call.output("result", input * 1);
+}
+
+// `inside` is computed without recording, and a constant to what follows.
+static void no_grad(Call &call) {
+    const Tensor input = call.input("input");
+    Tensor inside;
+    {
+        torch::NoGradGuard guard;
+        inside = input * 2;
+    }
+    call.output("inside", inside);
+    call.output("result", input * inside);
 }
 
 // -- pointwise ------------------------------------------------------------------------------------
@@ -472,7 +484,8 @@ const Entry entries_torch[] = {
     {"torch.nanmean", nanmean},
     {"torch.narrow", narrow},
     {"torch.neg", unary<torch::neg>},
-    {"torch.nn.Parameter", same},
+    {"torch.nn.Parameter", requires_grad},
+    {"torch.no_grad", no_grad},
     {"torch.ones", ones},
     {"torch.ones_like", ones_like},
     {"torch.permute", permute},

@@ -65,11 +65,14 @@ static dppo_status call_in(torch::Dtype dtype, const dppo_case *parity_case, dpp
 }
 
 // Deterministic from the first operation: the environment is read when libtorch chooses its kernels.
+// Convolutions are libtorch's own: those of oneDNN use whatever the processor has, and round differently on
+// each.
 static void set_up() {
     setenv("ATEN_CPU_CAPABILITY", "avx2", 0);
     at::set_num_threads(1);
     at::set_num_interop_threads(1);
     at::globalContext().setDeterministicAlgorithms(true, false);
+    at::globalContext().setUserEnabledMkldnn(false);
 }
 
 } // namespace shim
