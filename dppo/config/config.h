@@ -45,9 +45,9 @@ size_t dppo_config_count(const dppo_config *node); /* of a list or map; else 0 *
 const dppo_config *dppo_config_item(const dppo_config *node, size_t index);
 const char *dppo_config_key(const dppo_config *map, size_t index);
 
-/* Typed values of the child at `path` (NULL path: the node itself). The plain forms fail with the full path and
- * the value found when it is absent or of another type (an int is a float, "1" is not an int); the _or forms
- * return the default when it is absent or null. */
+/* Typed values of the child at `path` (NULL path: the node itself). The plain forms fail with the full path
+ * and the value found when it is absent or of another type (an int is a float, "1" is not an int); the _or
+ * forms return the default when it is absent or null. */
 dppo_status dppo_config_int(const dppo_config *node, const char *path, int64_t *value);
 dppo_status dppo_config_float(const dppo_config *node, const char *path, double *value);
 dppo_status dppo_config_bool(const dppo_config *node, const char *path, bool *value);
@@ -73,7 +73,8 @@ void dppo_config_write_json(const dppo_config *node, dppo_text *text);
 /* The class name of `_target_`: the part after the last dot ("DiffusionMLP"); NULL when absent. */
 const char *dppo_config_target(const dppo_config *node);
 
-/* Fails and names the key when the map has one that is not in the NULL-terminated list ("_target_" is allowed). */
+/* Fails and names the key when the map has one that is not in the NULL-terminated list ("_target_" is
+ * allowed). */
 dppo_status dppo_config_allow(const dppo_config *map, const char *where, const char *const *keys);
 
 #endif

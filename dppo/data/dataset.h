@@ -6,12 +6,14 @@
 #include "config/config.h"
 #include "tensor/named.h"
 
-/* -- HDF5 and archives as named tensors ------------------------------------------------------------------------ */
-/* Every dataset of a file (or of the group `root`) under its path; float32/64, int8..64 (as int64), uint8 (as bool when
- * its values are 0/1 and the HDF5 type is enum bool or uint8). Errors name file, path and reason. */
+/* -- HDF5 and archives as named tensors
+ * ------------------------------------------------------------------------ */
+/* Every dataset of a file (or of the group `root`) under its path; float32/64, int8..64 (as int64), uint8 (as
+ * bool when its values are 0/1 and the HDF5 type is enum bool or uint8). Errors name file, path and reason.
+ */
 dppo_status dppo_hdf5_read(const char *path, const char *root, dppo_named *into);
-/* Writes all entries (groups from '/' in names) and string attributes of the root as alternating key, value, NULL;
- * to a temporary file, synced, renamed. */
+/* Writes all entries (groups from '/' in names) and string attributes of the root as alternating key, value,
+ * NULL; to a temporary file, synced, renamed. */
 dppo_status dppo_hdf5_write(const char *path, const dppo_named *entries, const char *const *attributes);
 /* A string attribute of the root (owned by the caller), DPPO_MISSING when absent. */
 dppo_status dppo_hdf5_attribute(const char *path, const char *name, char **value);
@@ -20,12 +22,13 @@ dppo_status dppo_hdf5_attribute(const char *path, const char *name, char **value
 dppo_status dppo_npz_read(const char *path, dppo_named *into);
 dppo_status dppo_npz_write(const char *path, const dppo_named *entries, bool compressed);
 
-/* torch.save's zip format through a whitelist unpickler that runs no code: nested dicts of tensors, numbers and
- * strings. Names are joined with '/': "model/actor.mlp_mean...", "ema/network...", "epoch". Anything else in the
- * pickle is refused by name. */
+/* torch.save's zip format through a whitelist unpickler that runs no code: nested dicts of tensors, numbers
+ * and strings. Names are joined with '/': "model/actor.mlp_mean...", "ema/network...", "epoch". Anything else
+ * in the pickle is refused by name. */
 dppo_status dppo_pt_read(const char *path, dppo_named *into);
 
-/* -- D4RL ------------------------------------------------------------------------------------------------------- */
+/* -- D4RL
+ * ------------------------------------------------------------------------------------------------------- */
 typedef struct dppo_d4rl {
     int64_t rows, obs_dim, action_dim;
     float *observations, *next_observations, *actions, *rewards; /* owned; next_observations may be NULL */
@@ -36,11 +39,13 @@ typedef struct dppo_d4rl {
 dppo_status dppo_d4rl_read(const char *path, dppo_d4rl *data);
 dppo_status dppo_d4rl_write(const char *path, const dppo_d4rl *data, const char *const *attributes);
 void dppo_d4rl_free(dppo_d4rl *data);
-/* The original's conversion: episodes by terminals and timeouts, those with summed reward <= 0 dropped, scaled to
+/* The original's conversion: episodes by terminals and timeouts, those with summed reward <= 0 dropped,
+ * scaled to
  * [-1, 1] with + 1e-6; writes folder/train.npz and folder/normalization.npz. max_episodes 0: all. */
 dppo_status dppo_d4rl_convert(const char *path, const char *folder, int64_t max_episodes);
 
-/* -- normalization.npz --------------------------------------------------------------------------------------------- */
+/* -- normalization.npz
+ * --------------------------------------------------------------------------------------------- */
 typedef struct dppo_normalization {
     int64_t obs_dim, action_dim;
     double *obs_min, *obs_max, *action_min, *action_max; /* owned */
@@ -48,7 +53,8 @@ typedef struct dppo_normalization {
 dppo_status dppo_normalization_read(const char *path, dppo_normalization *normalization);
 void dppo_normalization_free(dppo_normalization *normalization);
 
-/* -- StitchedSequenceDataset ------------------------------------------------------------------------------------------ */
+/* -- StitchedSequenceDataset
+ * ------------------------------------------------------------------------------------------ */
 typedef struct dppo_sequence_dataset dppo_sequence_dataset;
 /* From a train_dataset node: dataset_path (.npz), horizon_steps, cond_steps, max_n_episodes. */
 dppo_status dppo_sequence_dataset_new(const dppo_config *config, dppo_sequence_dataset **dataset);
@@ -57,12 +63,15 @@ int64_t dppo_sequence_dataset_count(const dppo_sequence_dataset *dataset);
 int64_t dppo_sequence_dataset_obs_dim(const dppo_sequence_dataset *dataset);
 int64_t dppo_sequence_dataset_action_dim(const dppo_sequence_dataset *dataset);
 /* Sample `index`: actions (Ta, Da), states (To, Do), most recent last. */
-void dppo_sequence_dataset_get(const dppo_sequence_dataset *dataset, int64_t index, float *actions, float *states);
+void dppo_sequence_dataset_get(const dppo_sequence_dataset *dataset, int64_t index, float *actions,
+                               float *states);
 
-/* -- checkpoints ------------------------------------------------------------------------------------------------------- */
+/* -- checkpoints
+ * ------------------------------------------------------------------------------------------------------- */
 /* HDF5, one dataset a name, attribute "format" = "dppo-checkpoint/1" and "config" (YAML); atomic. */
 dppo_status dppo_checkpoint_write(const char *path, const dppo_named *state, const char *config_yaml);
-/* Reads our checkpoints and the original's .pt (by content, not by name). For a .pt the names are the original's
+/* Reads our checkpoints and the original's .pt (by content, not by name). For a .pt the names are the
+ * original's
  * ("model/...", "ema/...", "itr" or "epoch"). */
 dppo_status dppo_checkpoint_read(const char *path, dppo_named *state);
 

@@ -1,9 +1,9 @@
 /* Random numbers: torch's CPU streams (mt19937), bit for bit where torch's are integers or uniform.
  *
  * After dppo_generator_new(seed) or dppo_manual_seed() the functions below return what torch returns after
- * torch.manual_seed(seed) on the CPU: rand, randint, randperm, multinomial bit for bit, randn to the last unit
- * or two. In replay mode they hand out recorded draws instead and fail (DPPO_INVALID, with the draw's index, kind
- * and shapes) when a draw is missing, or of another kind or shape. */
+ * torch.manual_seed(seed) on the CPU: rand, randint, randperm, multinomial bit for bit, randn to the last
+ * unit or two. In replay mode they hand out recorded draws instead and fail (DPPO_INVALID, with the draw's
+ * index, kind and shapes) when a draw is missing, or of another kind or shape. */
 #ifndef DPPO_RANDOM_GENERATOR_H
 #define DPPO_RANDOM_GENERATOR_H
 
@@ -30,18 +30,20 @@ dppo_status dppo_generator_end_replay(dppo_generator *generator);
 void dppo_generator_record(dppo_generator *generator, dppo_named *into);
 
 /* Fills a contiguous tensor of the right dtype; the tensor's shape is the draw's shape. */
-dppo_status dppo_draw_randn(dppo_generator *generator, dppo_tensor *out);                          /* float32 */
-dppo_status dppo_draw_rand(dppo_generator *generator, dppo_tensor *out);                           /* float32, [0,1) */
-dppo_status dppo_draw_uniform(dppo_generator *generator, dppo_tensor *out, double from, double to); /* uniform_ */
-dppo_status dppo_draw_normal(dppo_generator *generator, dppo_tensor *out, double mean, double std); /* normal_ */
+dppo_status dppo_draw_randn(dppo_generator *generator, dppo_tensor *out); /* float32 */
+dppo_status dppo_draw_rand(dppo_generator *generator, dppo_tensor *out);  /* float32, [0,1) */
+dppo_status dppo_draw_uniform(dppo_generator *generator, dppo_tensor *out, double from,
+                              double to); /* uniform_ */
+dppo_status dppo_draw_normal(dppo_generator *generator, dppo_tensor *out, double mean,
+                             double std); /* normal_ */
 /* int64, or float32 as torch.randint(..., dtype=torch.float32). */
 dppo_status dppo_draw_randint(dppo_generator *generator, dppo_tensor *out, int64_t low, int64_t high);
 dppo_status dppo_draw_randperm(dppo_generator *generator, dppo_tensor *out); /* int64 (n): of 0..n-1 */
 /* probabilities (rows, n) or (n) float32, out int64 (rows, samples) or (samples). */
-dppo_status dppo_draw_multinomial(dppo_generator *generator, const dppo_tensor *probabilities, bool replacement,
-                                  dppo_tensor *out);
-/* One float64 in [0, 1) of kind "np.uniform", where the original asks numpy, whose stream is not torch's. Live it is
- * dppo_random_double(). */
+dppo_status dppo_draw_multinomial(dppo_generator *generator, const dppo_tensor *probabilities,
+                                  bool replacement, dppo_tensor *out);
+/* One float64 in [0, 1) of kind "np.uniform", where the original asks numpy, whose stream is not torch's.
+ * Live it is dppo_random_double(). */
 dppo_status dppo_draw_np_uniform(dppo_generator *generator, double *value);
 
 /* The next raw numbers of the stream. */
