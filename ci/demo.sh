@@ -13,8 +13,8 @@ mkdir -p "$demo"
 
 say "1/5 packages"
 ci/setup.sh
-say "2/5 build"
-ci/build.sh build
+say "2/5 build (two to six minutes)"
+ci/build.sh build dppo
 
 say "3/5 function parity: C against libtorch, the record and float64 truth"
 status=0
