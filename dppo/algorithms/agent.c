@@ -20,17 +20,32 @@ static const dppo_algorithm *const algorithms[] = {&dppo_ppo_diffusion, &dppo_pp
                                                    &dppo_pretrain_diffusion, &dppo_eval_diffusion,
                                                    &dppo_eval_gaussian};
 
+static void destroy(dppo_agent *agent) {
+    if (!agent) return;
+    agent->algorithm->release(agent);
+    free(agent);
+}
+
+static const dppo_algorithm *find(const char *target) {
+    for (size_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++)
+        if (strcmp(algorithms[i]->target, target) == 0) return algorithms[i];
+    return NULL;
+}
+
 static dppo_status create(const dppo_config *config, dppo_agent **agent) {
     const char *target = dppo_config_target(config);
     *agent = NULL;
     if (!target) return dppo_fail(DPPO_INVALID, "_target_: missing, it names the agent class");
-    for (size_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++)
-        if (strcmp(algorithms[i]->target, target) == 0) return algorithms[i]->create(config, agent);
-    return dppo_fail(DPPO_MISSING, "_target_: the C side has no agent %s", target);
-}
-
-static void destroy(dppo_agent *agent) {
-    if (agent) agent->algorithm->destroy(agent);
+    const dppo_algorithm *algorithm = find(target);
+    if (!algorithm) return dppo_fail(DPPO_MISSING, "_target_: the C side has no agent %s", target);
+    *agent = calloc(1, algorithm->size);
+    if (!*agent) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
+    (*agent)->algorithm = algorithm;
+    dppo_status status = algorithm->init(*agent, config);
+    if (status == DPPO_OK) return DPPO_OK;
+    destroy(*agent);
+    *agent = NULL;
+    return status;
 }
 
 static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,

@@ -70,39 +70,47 @@ typedef struct dppo_trace {
 } dppo_trace;
 dppo_status dppo_trace_add(dppo_trace *trace, const dppo_trace_row *row);
 
+/* Builds the learner of a resolved config (the agent class comes from its top-level _target_): draws initial
+ * weights from a generator seeded with config.seed, loads model.network_path when it is set. DPPO_MISSING
+ * names a _target_ this side does not have. */
+typedef dppo_status dppo_agent_create(const dppo_config *config, dppo_agent **agent);
+typedef void dppo_agent_destroy(dppo_agent *agent);
+
+/* Actions for a batch of observations. obs (B, To, Do), actions (B, Ta, Da), chains (B, K'+1, Ta, Da) or
+ * NULL. Draws from the agent's generator. */
+typedef dppo_status dppo_act(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic,
+                             float *actions, float *chains);
+
+/* Everything the original does between the rollout and the log line of training iteration `itr`: values, old
+ * log-probabilities, reward scaling, GAE, epochs of minibatches. `trace` may be NULL. */
+typedef dppo_status dppo_update(dppo_agent *agent, int64_t itr, const dppo_rollout *rollout,
+                                dppo_update_metrics *metrics, dppo_trace *trace);
+/* The end of an iteration, also of an evaluation one: learning rate schedules, annealing. */
+typedef dppo_status dppo_end_iteration(dppo_agent *agent, int64_t itr);
+
+/* Supervised pre-training on one batch: actions (B, Ta, Da), obs (B, To, Do); one optimizer step, the loss
+ * before it in *loss, the gradient's norm in *grad_norm. ema_mode: 0 leave the EMA model, 1 copy, 2 average.
+ */
+typedef dppo_status dppo_pretrain_step(dppo_agent *agent, int64_t batch, const float *actions,
+                                       const float *obs, int ema_mode, double *loss, double *grad_norm);
+typedef dppo_status dppo_pretrain_end_epoch(dppo_agent *agent); /* learning rate schedule */
+
+/* The whole state (model/..., ema/..., actor_optimizer/..., schedules, generator/..., reward scaler), so that
+ * load(save()) continues bit-exactly; the names are the same on both sides, so a state moves between them. */
+typedef dppo_status dppo_agent_save(const dppo_agent *agent, dppo_named *state);
+typedef dppo_status dppo_agent_load(dppo_agent *agent, const dppo_named *state);
+
 typedef struct dppo_agent_class {
     const char *side; /* "c" or "torch" */
-
-    /* Builds the learner of a resolved config (the agent class comes from its top-level _target_): draws
-     * initial weights from a generator seeded with config.seed, loads model.network_path when it is set.
-     * DPPO_MISSING names a _target_ this side does not have. */
-    dppo_status (*create)(const dppo_config *config, dppo_agent **agent);
-    void (*destroy)(dppo_agent *agent);
-
-    /* Actions for a batch of observations. obs (B, To, Do), actions (B, Ta, Da), chains (B, K'+1, Ta, Da) or
-     * NULL. Draws from the agent's generator. */
-    dppo_status (*act)(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,
-                       float *chains);
-
-    /* Everything the original does between the rollout and the log line of training iteration `itr`: values,
-     * old log-probabilities, reward scaling, GAE, epochs of minibatches. `trace` may be NULL. */
-    dppo_status (*update)(dppo_agent *agent, int64_t itr, const dppo_rollout *rollout,
-                          dppo_update_metrics *metrics, dppo_trace *trace);
-    /* The end of an iteration, also of an evaluation one: learning rate schedules, annealing. */
-    dppo_status (*end_iteration)(dppo_agent *agent, int64_t itr);
-
-    /* Supervised pre-training on one batch: actions (B, Ta, Da), obs (B, To, Do); one optimizer step, the
-     * loss before it in *loss, the gradient's norm in *grad_norm. ema_mode: 0 leave the EMA model, 1 copy, 2
-     * average. */
-    dppo_status (*pretrain_step)(dppo_agent *agent, int64_t batch, const float *actions, const float *obs,
-                                 int ema_mode, double *loss, double *grad_norm);
-    dppo_status (*pretrain_end_epoch)(dppo_agent *agent); /* learning rate schedule */
-
-    /* The whole state (model/..., ema/..., actor_optimizer/..., schedules, generator/..., reward scaler), so
-     * that load(save()) continues bit-exactly; the names are the same on both sides, so a state moves between
-     * them. */
-    dppo_status (*save)(const dppo_agent *agent, dppo_named *state);
-    dppo_status (*load)(dppo_agent *agent, const dppo_named *state);
+    dppo_agent_create *create;
+    dppo_agent_destroy *destroy;
+    dppo_act *act;
+    dppo_update *update;
+    dppo_end_iteration *end_iteration;
+    dppo_pretrain_step *pretrain_step;
+    dppo_pretrain_end_epoch *pretrain_end_epoch;
+    dppo_agent_save *save;
+    dppo_agent_load *load;
 } dppo_agent_class;
 
 extern const dppo_agent_class dppo_c_agent_class;

@@ -5,39 +5,16 @@
 
 #include <stdlib.h>
 
-static void destroy(dppo_agent *agent) {
-    dppo_agent_base_free(agent);
-    free(agent);
+static dppo_status init_diffusion(dppo_agent *agent, const dppo_config *config) {
+    DPPO_TRY(dppo_agent_base_init(agent, config));
+    if (dppo_diffusion_of(agent->model)) return DPPO_OK;
+    return dppo_fail(DPPO_INVALID, "model._target_: EvalDiffusionAgent cannot run a %s", agent->model->type);
 }
 
-static dppo_status create_as(const dppo_algorithm *algorithm, const dppo_config *config, dppo_agent **agent) {
-    *agent = calloc(1, sizeof **agent);
-    if (!*agent) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
-    dppo_status status = dppo_agent_base_init(*agent, algorithm, config);
-    if (status == DPPO_OK) return DPPO_OK;
-    destroy(*agent);
-    *agent = NULL;
-    return status;
-}
-
-static dppo_status create_diffusion(const dppo_config *config, dppo_agent **agent) {
-    DPPO_TRY(create_as(&dppo_eval_diffusion, config, agent));
-    if (dppo_diffusion_of((*agent)->model)) return DPPO_OK;
-    dppo_status status =
-        dppo_fail(DPPO_INVALID, "model._target_: EvalDiffusionAgent cannot run a %s", (*agent)->model->type);
-    destroy(*agent);
-    *agent = NULL;
-    return status;
-}
-
-static dppo_status create_gaussian(const dppo_config *config, dppo_agent **agent) {
-    DPPO_TRY(create_as(&dppo_eval_gaussian, config, agent));
-    if (dppo_gaussian_of((*agent)->model)) return DPPO_OK;
-    dppo_status status =
-        dppo_fail(DPPO_INVALID, "model._target_: EvalGaussianAgent cannot run a %s", (*agent)->model->type);
-    destroy(*agent);
-    *agent = NULL;
-    return status;
+static dppo_status init_gaussian(dppo_agent *agent, const dppo_config *config) {
+    DPPO_TRY(dppo_agent_base_init(agent, config));
+    if (dppo_gaussian_of(agent->model)) return DPPO_OK;
+    return dppo_fail(DPPO_INVALID, "model._target_: EvalGaussianAgent cannot run a %s", agent->model->type);
 }
 
 static dppo_status act_diffusion(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic,
@@ -66,8 +43,9 @@ static dppo_status act_gaussian(dppo_agent *agent, int64_t batch, const float *o
 
 const dppo_algorithm dppo_eval_diffusion = {
     .target = "EvalDiffusionAgent",
-    .create = create_diffusion,
-    .destroy = destroy,
+    .size = sizeof(dppo_agent),
+    .init = init_diffusion,
+    .release = dppo_agent_base_release,
     .act = act_diffusion,
     .save = dppo_agent_base_save,
     .load = dppo_agent_base_load,
@@ -75,8 +53,9 @@ const dppo_algorithm dppo_eval_diffusion = {
 
 const dppo_algorithm dppo_eval_gaussian = {
     .target = "EvalGaussianAgent",
-    .create = create_gaussian,
-    .destroy = destroy,
+    .size = sizeof(dppo_agent),
+    .init = init_gaussian,
+    .release = dppo_agent_base_release,
     .act = act_gaussian,
     .save = dppo_agent_base_save,
     .load = dppo_agent_base_load,

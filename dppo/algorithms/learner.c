@@ -34,11 +34,9 @@ static dppo_status read_sizes(dppo_agent *agent, const dppo_config *config) {
     return DPPO_OK;
 }
 
-dppo_status dppo_agent_base_init(dppo_agent *agent, const dppo_algorithm *algorithm,
-                                 const dppo_config *config) {
+dppo_status dppo_agent_base_init(dppo_agent *agent, const dppo_config *config) {
     int64_t seed;
     const char *network_path;
-    agent->algorithm = algorithm;
     DPPO_TRY(read_sizes(agent, config));
     DPPO_TRY(dppo_config_int_or(config, "seed", 42, &seed));
     DPPO_TRY(dppo_config_string_or(config, "model.network_path", NULL, &network_path));
@@ -52,7 +50,7 @@ dppo_status dppo_agent_base_init(dppo_agent *agent, const dppo_algorithm *algori
     return network_path ? load_pretrained(agent, network_path) : DPPO_OK;
 }
 
-void dppo_agent_base_free(dppo_agent *agent) {
+void dppo_agent_base_release(dppo_agent *agent) {
     dppo_context_free(agent->acting);
     dppo_context_free(agent->learning);
     dppo_generator_free(agent->generator);

@@ -10,19 +10,18 @@
 
 typedef struct dppo_algorithm {
     const char *target; /* the original's agent class */
-    dppo_status (*create)(const dppo_config *config, dppo_agent **agent);
-    void (*destroy)(dppo_agent *agent);
-    dppo_status (*act)(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,
-                       float *chains);
+    size_t size;        /* of the learner's struct, which begins with a dppo_agent and starts zeroed */
+    dppo_status (*init)(dppo_agent *agent,
+                        const dppo_config *config); /* after a failure `release` is called */
+    void (*release)(dppo_agent *agent);             /* what init made; not the struct */
+    dppo_act *act;
     /* NULL where the algorithm has no such step; the agent class then answers DPPO_MISSING. */
-    dppo_status (*update)(dppo_agent *agent, int64_t itr, const dppo_rollout *rollout,
-                          dppo_update_metrics *metrics, dppo_trace *trace);
-    dppo_status (*end_iteration)(dppo_agent *agent, int64_t itr);
-    dppo_status (*pretrain_step)(dppo_agent *agent, int64_t batch, const float *actions, const float *obs,
-                                 int ema_mode, double *loss, double *grad_norm);
-    dppo_status (*pretrain_end_epoch)(dppo_agent *agent);
-    dppo_status (*save)(const dppo_agent *agent, dppo_named *state);
-    dppo_status (*load)(dppo_agent *agent, const dppo_named *state);
+    dppo_update *update;
+    dppo_end_iteration *end_iteration;
+    dppo_pretrain_step *pretrain_step;
+    dppo_pretrain_end_epoch *pretrain_end_epoch;
+    dppo_agent_save *save;
+    dppo_agent_load *load;
 } dppo_algorithm;
 
 extern const dppo_algorithm dppo_ppo_diffusion, dppo_ppo_gaussian, dppo_pretrain_diffusion,
@@ -38,11 +37,11 @@ struct dppo_agent {
     int64_t cond_steps, obs_dim, horizon_steps, action_dim, act_steps; /* To, Do, Ta, Da */
 };
 
-/* Fills the base: generator from config.seed (42), model from config.model with weights drawn in torch's
- * order, model.network_path loaded when it is set. On failure dppo_agent_base_free() is still owed. */
-dppo_status dppo_agent_base_init(dppo_agent *agent, const dppo_algorithm *algorithm,
-                                 const dppo_config *config);
-void dppo_agent_base_free(dppo_agent *agent);
+/* Fills the base (its algorithm is set): generator from config.seed (42), model from config.model with
+ * weights drawn in torch's order, model.network_path loaded when it is set. On failure
+ * dppo_agent_base_release() is still owed. */
+dppo_status dppo_agent_base_init(dppo_agent *agent, const dppo_config *config);
+void dppo_agent_base_release(dppo_agent *agent);
 /* model/..., generator/... */
 dppo_status dppo_agent_base_save(const dppo_agent *agent, dppo_named *state);
 dppo_status dppo_agent_base_load(dppo_agent *agent, const dppo_named *state);

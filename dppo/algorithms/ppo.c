@@ -35,9 +35,9 @@ static dppo_status read_options(dppo_ppo_options *options, const dppo_config *co
     return DPPO_OK;
 }
 
-dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_algorithm *algorithm, const dppo_config *config) {
+dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config) {
     DPPO_TRY(read_options(&ppo->options, config));
-    DPPO_TRY(dppo_agent_base_init(&ppo->base, algorithm, config));
+    DPPO_TRY(dppo_agent_base_init(&ppo->base, config));
     return ppo->options.reward_scale_running
                ? dppo_reward_scaler_init(&ppo->scaler, ppo->options.n_envs, 10.0, 0.99, false)
                : DPPO_OK;
@@ -57,11 +57,12 @@ dppo_status dppo_ppo_init_optimizers(dppo_ppo *ppo, const dppo_config *config, d
                              dppo_config_get(config, "train.critic_lr_scheduler"));
 }
 
-void dppo_ppo_free(dppo_ppo *ppo) {
+void dppo_ppo_release(dppo_agent *agent) {
+    dppo_ppo *ppo = (dppo_ppo *)agent;
     dppo_trained_free(&ppo->actor);
     dppo_trained_free(&ppo->critic);
     dppo_reward_scaler_free(&ppo->scaler);
-    dppo_agent_base_free(&ppo->base);
+    dppo_agent_base_release(agent);
 }
 
 dppo_status dppo_ppo_save(const dppo_ppo *ppo, dppo_named *state) {

@@ -24,11 +24,11 @@ typedef struct dppo_ppo {
     dppo_reward_scaler scaler;
 } dppo_ppo;
 
-dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_algorithm *algorithm, const dppo_config *config);
+dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config);
 /* After the policy found its networks in base.model: the optimizers of both. */
 dppo_status dppo_ppo_init_optimizers(dppo_ppo *ppo, const dppo_config *config, dppo_module *actor,
                                      dppo_module *critic);
-void dppo_ppo_free(dppo_ppo *ppo);
+void dppo_ppo_release(dppo_agent *agent); /* a learner that begins with a dppo_ppo */
 dppo_status dppo_ppo_save(const dppo_ppo *ppo, dppo_named *state);
 dppo_status dppo_ppo_load(dppo_ppo *ppo, const dppo_named *state);
 

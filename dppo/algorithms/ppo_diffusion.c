@@ -22,15 +22,9 @@ typedef struct ppo_diffusion {
     int64_t reward_horizon;
 } ppo_diffusion;
 
-static void destroy(dppo_agent *agent) {
-    ppo_diffusion *self = (ppo_diffusion *)agent;
-    dppo_ppo_free(&self->ppo);
-    free(self);
-}
-
-static dppo_status init(ppo_diffusion *self, const dppo_config *config) {
-    DPPO_TRY(dppo_ppo_init(&self->ppo, &dppo_ppo_diffusion, config));
-    dppo_agent *base = &self->ppo.base;
+static dppo_status init(dppo_agent *base, const dppo_config *config) {
+    ppo_diffusion *self = (ppo_diffusion *)base;
+    DPPO_TRY(dppo_ppo_init(&self->ppo, config));
     dppo_diffusion *model = dppo_diffusion_of(base->model);
     if (!model || strcmp(base->model->type, "PPODiffusion") != 0)
         return dppo_fail(DPPO_INVALID,
@@ -39,17 +33,6 @@ static dppo_status init(ppo_diffusion *self, const dppo_config *config) {
     if (model->learn_eta) return dppo_fail(DPPO_MISSING, "model.learn_eta: true is not supported");
     DPPO_TRY(dppo_config_int_or(config, "reward_horizon", base->act_steps, &self->reward_horizon));
     return dppo_ppo_init_optimizers(&self->ppo, config, model->actor_ft, model->critic);
-}
-
-static dppo_status create(const dppo_config *config, dppo_agent **agent) {
-    ppo_diffusion *self = calloc(1, sizeof *self);
-    if (!self) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
-    dppo_status status = init(self, config);
-    *agent = &self->ppo.base;
-    if (status == DPPO_OK) return DPPO_OK;
-    destroy(*agent);
-    *agent = NULL;
-    return status;
 }
 
 static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,
@@ -167,8 +150,9 @@ static dppo_status load(dppo_agent *agent, const dppo_named *state) {
 
 const dppo_algorithm dppo_ppo_diffusion = {
     .target = "TrainPPODiffusionAgent",
-    .create = create,
-    .destroy = destroy,
+    .size = sizeof(ppo_diffusion),
+    .init = init,
+    .release = dppo_ppo_release,
     .act = act,
     .update = update,
     .end_iteration = end_iteration,

@@ -7,29 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void destroy(dppo_agent *agent) {
-    dppo_ppo_free((dppo_ppo *)agent);
-    free(agent);
-}
-
-static dppo_status init(dppo_ppo *self, const dppo_config *config) {
-    DPPO_TRY(dppo_ppo_init(self, &dppo_ppo_gaussian, config));
-    dppo_module *model = self->base.model;
+static dppo_status init(dppo_agent *agent, const dppo_config *config) {
+    dppo_ppo *self = (dppo_ppo *)agent;
+    DPPO_TRY(dppo_ppo_init(self, config));
+    dppo_module *model = agent->model;
     if (strcmp(model->type, "PPO_Gaussian") != 0)
         return dppo_fail(DPPO_INVALID, "model._target_: TrainPPOGaussianAgent needs a PPO_Gaussian, not a %s",
                          model->type);
     return dppo_ppo_init_optimizers(self, config, dppo_gaussian_actor_ft(model), dppo_gaussian_critic(model));
-}
-
-static dppo_status create(const dppo_config *config, dppo_agent **agent) {
-    dppo_ppo *self = calloc(1, sizeof *self);
-    if (!self) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
-    dppo_status status = init(self, config);
-    *agent = &self->base;
-    if (status == DPPO_OK) return DPPO_OK;
-    destroy(*agent);
-    *agent = NULL;
-    return status;
 }
 
 static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,
@@ -110,8 +95,9 @@ static dppo_status load(dppo_agent *agent, const dppo_named *state) {
 
 const dppo_algorithm dppo_ppo_gaussian = {
     .target = "TrainPPOGaussianAgent",
-    .create = create,
-    .destroy = destroy,
+    .size = sizeof(dppo_ppo),
+    .init = init,
+    .release = dppo_ppo_release,
     .act = act,
     .update = update,
     .end_iteration = end_iteration,

@@ -17,18 +17,18 @@ typedef struct pretrain {
     double ema_decay;
 } pretrain;
 
-static void destroy(dppo_agent *agent) {
+static void release(dppo_agent *agent) {
     pretrain *self = (pretrain *)agent;
     dppo_trained_free(&self->trained);
     free(self->ema_parameters);
     if (self->ema) dppo_module_free(self->ema);
-    dppo_agent_base_free(agent);
-    free(self);
+    dppo_agent_base_release(agent);
 }
 
-static dppo_status init(pretrain *self, const dppo_config *config) {
+static dppo_status init(dppo_agent *agent, const dppo_config *config) {
+    pretrain *self = (pretrain *)agent;
     double lr, weight_decay;
-    DPPO_TRY(dppo_agent_base_init(&self->base, &dppo_pretrain_diffusion, config));
+    DPPO_TRY(dppo_agent_base_init(agent, config));
     if (!dppo_diffusion_of(self->base.model))
         return dppo_fail(DPPO_INVALID, "model._target_: TrainDiffusionAgent needs a DiffusionModel, not a %s",
                          self->base.model->type);
@@ -42,17 +42,6 @@ static dppo_status init(pretrain *self, const dppo_config *config) {
     if (!self->ema_parameters) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
     (void)dppo_module_parameters(self->ema, self->ema_parameters, NULL, self->trained.count);
     return DPPO_OK;
-}
-
-static dppo_status create(const dppo_config *config, dppo_agent **agent) {
-    pretrain *self = calloc(1, sizeof *self);
-    if (!self) return dppo_fail(DPPO_NO_MEMORY, "agent: out of memory");
-    dppo_status status = init(self, config);
-    *agent = &self->base;
-    if (status == DPPO_OK) return DPPO_OK;
-    destroy(*agent);
-    *agent = NULL;
-    return status;
 }
 
 static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool deterministic, float *actions,
@@ -106,8 +95,9 @@ static dppo_status load(dppo_agent *agent, const dppo_named *state) {
 
 const dppo_algorithm dppo_pretrain_diffusion = {
     .target = "TrainDiffusionAgent",
-    .create = create,
-    .destroy = destroy,
+    .size = sizeof(pretrain),
+    .init = init,
+    .release = release,
     .act = act,
     .pretrain_step = pretrain_step,
     .pretrain_end_epoch = pretrain_end_epoch,

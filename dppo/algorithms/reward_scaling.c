@@ -71,44 +71,38 @@ dppo_status dppo_reward_scaler_apply(dppo_reward_scaler *scaler, int64_t n_steps
     return DPPO_OK;
 }
 
+/* The fields of the state, as views: ret (N), mean, var (N with per_env, else rank 0), count (rank 0). */
+enum { FIELDS = 4 };
+static const char *const field_names[FIELDS] = {"ret", "mean", "var", "count"};
+
+static dppo_tensor field(const dppo_reward_scaler *scaler, int which, double *count) {
+    double *values[FIELDS] = {scaler->ret, scaler->mean, scaler->var, count};
+    bool vector = which == 0 || (which < 3 && scaler->per_env);
+    return (dppo_tensor){
+        .dtype = DPPO_F64, .ndim = vector, .shape = {scaler->n_envs}, .stride = {1}, .data = values[which]};
+}
+
 dppo_status dppo_reward_scaler_save(const dppo_reward_scaler *scaler, const char *prefix, dppo_named *into) {
-    const struct {
-        const char *name;
-        double *values;
-        int64_t count;
-    } rows[] = {{"ret", scaler->ret, scaler->n_envs},
-                {"mean", scaler->mean, scaler->stats},
-                {"var", scaler->var, scaler->stats}};
     char name[256];
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        dppo_tensor view = {
-            .dtype = DPPO_F64, .ndim = 1, .shape = {rows[i].count}, .stride = {1}, .data = rows[i].values};
-        (void)snprintf(name, sizeof name, "%s%s", prefix, rows[i].name);
-        if (!scaler->per_env && rows[i].values != scaler->ret) view.ndim = 0;
+    double count = scaler->count;
+    for (int i = 0; i < FIELDS; i++) {
+        dppo_tensor view = field(scaler, i, &count);
+        (void)snprintf(name, sizeof name, "%s%s", prefix, field_names[i]);
         DPPO_TRY(dppo_named_put(into, name, &view));
     }
-    (void)snprintf(name, sizeof name, "%scount", prefix);
-    return dppo_named_put_f64(into, name, scaler->count);
+    return DPPO_OK;
 }
 
 dppo_status dppo_reward_scaler_load(dppo_reward_scaler *scaler, const char *prefix, const dppo_named *from) {
-    const struct {
-        const char *name;
-        double *values;
-        int64_t count;
-    } rows[] = {{"ret", scaler->ret, scaler->n_envs},
-                {"mean", scaler->mean, scaler->stats},
-                {"var", scaler->var, scaler->stats},
-                {"count", &scaler->count, 1}};
     char name[256];
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        dppo_tensor *tensor;
-        (void)snprintf(name, sizeof name, "%s%s", prefix, rows[i].name);
+    for (int i = 0; i < FIELDS; i++) {
+        dppo_tensor *tensor, view = field(scaler, i, &scaler->count);
+        (void)snprintf(name, sizeof name, "%s%s", prefix, field_names[i]);
         DPPO_TRY(dppo_named_require(from, name, DPPO_F64, &tensor));
-        if (dppo_numel(tensor) != rows[i].count)
+        if (!dppo_same_shape(tensor, &view))
             return dppo_fail(DPPO_INVALID, "%s: %lld numbers, not %lld", name, (long long)dppo_numel(tensor),
-                             (long long)rows[i].count);
-        dppo_tensor_pack(tensor, rows[i].values);
+                             (long long)dppo_numel(&view));
+        dppo_tensor_pack(tensor, view.data);
     }
     return DPPO_OK;
 }
