@@ -250,12 +250,16 @@ static void vmap(Call &call) {
     call.output("result", torch::stack(results));
 }
 
-// in/models/<n>/<name> for args/count members; a fresh leaf each, without history.
+// in/models/<n>/<name>; a fresh leaf each, without history.
 static void stack_module_state(Call &call) {
     std::map<std::string, std::vector<Tensor>> members;
-    for (int64_t n = 0; n < call.args().integer("count"); n++)
-        for (const auto &item : call.group("models/" + std::to_string(n)))
+    for (int64_t n = 0;; n++) {
+        const std::map<std::string, Tensor> state = call.group("models/" + std::to_string(n));
+        if (state.empty()) break;
+        for (const auto &item : state)
             members[item.first].push_back(item.second);
+    }
+    if (members.empty()) invalid("in/models: absent");
     for (const auto &item : members)
         call.output(item.first, torch::stack(item.second).detach());
 }

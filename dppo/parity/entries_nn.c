@@ -284,18 +284,30 @@ static dppo_status stack_members(dppo_call *call, size_t count, dppo_sequential 
     return dppo_stack_module_state(count, modules, stacked);
 }
 
+/* How many n there are with an input models/<n>/..., from 0 on. */
+static size_t member_count(dppo_call *call) {
+    const dppo_named *in = &dppo_call_case(call)->in;
+    char prefix[PATH];
+    for (size_t n = 0;; n++) {
+        bool found = false;
+        int length = snprintf(prefix, sizeof prefix, "models/%zu/", n);
+        for (size_t i = 0; i < in->count && !found; i++)
+            found = strncmp(in->entries[i].name, prefix, (size_t)length) == 0;
+        if (!found) return n;
+    }
+}
+
 static dppo_status call_stack_module_state(dppo_call *call) {
     dppo_sequential *members[DPPO_MAX_SEQUENTIAL] = {NULL};
     dppo_named stacked = {0};
-    int64_t count;
-    DPPO_TRY(dppo_config_int(args_of(call), "count", &count));
+    size_t count = member_count(call);
     if (count < 1 || count > DPPO_MAX_SEQUENTIAL)
-        return dppo_fail(DPPO_INVALID, "args/count: %lld", (long long)count);
-    dppo_status status = stack_members(call, (size_t)count, members, &stacked);
+        return dppo_fail(DPPO_INVALID, "in/models: %zu members, not 1 to %d", count, DPPO_MAX_SEQUENTIAL);
+    dppo_status status = stack_members(call, count, members, &stacked);
     for (size_t i = 0; i < stacked.count && status == DPPO_OK; i++)
         status = dppo_call_output_copy(call, stacked.entries[i].name, stacked.entries[i].tensor);
     dppo_named_free(&stacked);
-    for (int64_t n = 0; n < count; n++)
+    for (size_t n = 0; n < count; n++)
         dppo_module_free(members[n] ? &members[n]->module : NULL);
     return status;
 }
