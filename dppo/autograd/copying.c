@@ -92,6 +92,32 @@ dppo_tensor *dppo_repeat_interleave(dppo_cx *cx, dppo_tensor *input, int64_t rep
     return dppo_flatten(cx, dppo_clone(cx, spread), dim, dim + 1);
 }
 
+/* As index_select of every position, repeated. */
+dppo_tensor *dppo_repeat_interleave_each(dppo_cx *cx, dppo_tensor *input, dppo_tensor *repeats, int dim) {
+    const char *name = "repeat_interleave";
+    if (!input || !repeats) return NULL;
+    if (dim == DPPO_ALL) {
+        input = dppo_flatten(cx, input, 0, -1);
+        dim = 0;
+    }
+    if (!input || !dppo_wrap_dim(cx, name, input->ndim, &dim)) return NULL;
+    repeats = dppo_contiguous(cx, repeats);
+    int64_t n = input->shape[dim], given = repeats ? dppo_numel(repeats) : 0, total = 0;
+    if (!repeats || repeats->dtype != DPPO_I64 || repeats->ndim > 1 || (given != n && given != 1))
+        return dppo_context_fail(cx, DPPO_INVALID, "%s: repeats are no int64 of %lld", name, (long long)n);
+    const int64_t *each = dppo_i64(repeats);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t times = each[given == 1 ? 0 : i];
+        if (times < 0) return dppo_context_fail(cx, DPPO_INVALID, "%s: %lld repeats", name, (long long)times);
+        total += times;
+    }
+    dppo_tensor *index = dppo_result(cx, DPPO_I64, 1, &total);
+    for (int64_t i = 0, at = 0; index && i < n; i++)
+        for (int64_t k = 0; k < each[given == 1 ? 0 : i]; k++)
+            dppo_i64(index)[at++] = i;
+    return dppo_index_select(cx, input, dim, index);
+}
+
 /* -- joining
  * ------------------------------------------------------------------------------------------------------ */
 

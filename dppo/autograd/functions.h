@@ -57,6 +57,8 @@ dppo_tensor *dppo_sum_to_size(dppo_cx *cx, dppo_tensor *input, int ndim, const i
 dppo_tensor *dppo_repeat(dppo_cx *cx, dppo_tensor *input, int ndim, const int64_t *repeats);
 dppo_tensor *dppo_repeat_interleave(dppo_cx *cx, dppo_tensor *input, int64_t repeats,
                                     int dim); /* or DPPO_ALL */
+/* repeats (n): how often each of the n entries along `dim` appears; (1) or rank 0: all as often. */
+dppo_tensor *dppo_repeat_interleave_each(dppo_cx *cx, dppo_tensor *input, dppo_tensor *repeats, int dim);
 dppo_tensor *dppo_contiguous(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_clone(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_detach(dppo_cx *cx, dppo_tensor *input);                     /* a view without history */
@@ -147,6 +149,17 @@ dppo_tensor *dppo_cumsum(dppo_cx *cx, dppo_tensor *input, int dim);
 dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input,
                            double q); /* over all elements, linear interpolation */
 dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int dim, bool keepdim);
+/* What is taken where the rank falls between two elements. */
+typedef enum dppo_interpolation {
+    DPPO_QUANTILE_LINEAR,
+    DPPO_QUANTILE_LOWER,
+    DPPO_QUANTILE_HIGHER,
+    DPPO_QUANTILE_NEAREST,
+    DPPO_QUANTILE_MIDPOINT
+} dppo_interpolation;
+/* q: rank 0, or (Q), whose dim comes first in the result. */
+dppo_tensor *dppo_quantiles(dppo_cx *cx, dppo_tensor *input, dppo_tensor *q, int dim, bool keepdim,
+                            dppo_interpolation how);
 double dppo_item(dppo_cx *cx, dppo_tensor *input); /* of one element; NaN after a failure */
 
 /* -- matrices -----------------------------------------------------------------------------------------------
@@ -199,8 +212,8 @@ dppo_tensor *dppo_pad(dppo_cx *cx, dppo_tensor *input, int count, const int64_t 
 typedef struct dppo_attention {
     dppo_tensor *in_proj_weight, *in_proj_bias;   /* (3 E, E); (3 E) or NULL */
     dppo_tensor *out_proj_weight, *out_proj_bias; /* (E, E); (E) or NULL */
-    dppo_tensor *attn_mask;        /* (T, S) or NULL: bool (true: may not be seen), or float (added) */
-    dppo_tensor *key_padding_mask; /* (B, S) bool or NULL */
+    dppo_tensor *attn_mask; /* (T, S), (B H, T, S) or NULL: bool (true: may not be seen), or float (added) */
+    dppo_tensor *key_padding_mask; /* (B, S) bool, (S) without B, or NULL */
     int64_t num_heads;
     double dropout; /* of the attention weights, when training */
     bool training, batch_first;

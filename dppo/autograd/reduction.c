@@ -708,10 +708,11 @@ static int compare_ranked(const void *left, const void *right) {
     return (a->at > b->at) - (a->at < b->at);
 }
 
-/* The neighbours of one result's rank, as positions in its row, and the weight of the upper one. */
+/* The neighbours of one result's rank, as positions in its row, and the weight of the upper one; `slope` is
+ * the result's derivative after q. */
 typedef struct neighbours {
     int64_t below, above;
-    float weight, value;
+    float weight, value, slope;
 } neighbours;
 
 typedef struct quantile_saved {
@@ -719,37 +720,58 @@ typedef struct quantile_saved {
     neighbours *found; /* one a result */
 } quantile_saved;
 
-/* From the nearer end, as torch.lerp; the rank is float32 arithmetic as there. NaN when the row has one. */
-static neighbours interpolate(const float *x, int64_t n, double q, ranked *sorted) {
+/* From the nearer end, as torch.lerp; the rank is float32 arithmetic as there. NaN when the row has one. Only
+ * linear and midpoint look at both neighbours. */
+static neighbours interpolate(const float *x, int64_t n, float q, dppo_interpolation how, ranked *sorted) {
     for (int64_t i = 0; i < n; i++)
         sorted[i] = (ranked){x[i], i};
     qsort(sorted, (size_t)n, sizeof *sorted, compare_ranked);
-    float rank = isnan(sorted[n - 1].value) ? (float)(n - 1) : (float)q * (float)(n - 1);
+    bool nan = isnan(sorted[n - 1].value);
+    float rank = nan ? (float)(n - 1) : q * (float)(n - 1);
+    if (how == DPPO_QUANTILE_LOWER) rank = floorf(rank);
+    if (how == DPPO_QUANTILE_HIGHER) rank = ceilf(rank);
+    if (how == DPPO_QUANTILE_NEAREST) rank = rintf(rank);
     ranked low = sorted[(int64_t)floorf(rank)], high = sorted[(int64_t)ceilf(rank)];
-    float a = low.value, b = high.value, w = rank - floorf(rank);
+    if (how != DPPO_QUANTILE_LINEAR && how != DPPO_QUANTILE_MIDPOINT)
+        return (neighbours){low.at, low.at, 0.0f, low.value, 0.0f};
+    float a = low.value, b = high.value, w = how == DPPO_QUANTILE_MIDPOINT ? 0.5f : rank - floorf(rank);
     float value = w < 0.5f ? fmaf(w, b - a, a) : fmaf(-(b - a), 1.0f - w, b);
-    return (neighbours){low.at, high.at, w, value};
+    return (neighbours){low.at, high.at, w, value, nan ? 0.0f : (b - a) * (float)(n - 1)};
 }
 
 /* The neighbours share the gradient: 1 - weight and weight. */
-static void quantile_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
-    const quantile_saved *s = node->saved;
-    dppo_tensor *x = node->inputs[0];
+static dppo_tensor *quantile_input_gradient(dppo_cx *cx, const quantile_saved *s, dppo_tensor *x,
+                                            const float *up) {
     int64_t n = dppo_numel(x), results = n / s->r.count;
-    const float *up = dppo_packed(cx, "quantile", g);
-    dppo_tensor *rows = up ? dppo_zeros(cx, DPPO_F32, 1, &n) : NULL;
-    if (!rows) return;
-    for (int64_t i = 0; i < results; i++) {
+    dppo_tensor *rows = dppo_zeros(cx, DPPO_F32, 1, &n);
+    for (int64_t i = 0; rows && i < results; i++) {
         float *row = dppo_f32(rows) + i * s->r.count;
         row[s->found[i].below] += up[i] * (1.0f - s->found[i].weight);
         row[s->found[i].above] += up[i] * s->found[i].weight;
     }
-    dppo_tensor *out = from_rows(cx, x, &s->r, rows);
-    if (out) (void)dppo_record(cx, "quantile_backward", out, 1, &g, dppo_no_second_derivative);
-    gradients[0] = out;
+    return rows ? from_rows(cx, x, &s->r, rows) : NULL;
 }
 
-dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int dim, bool keepdim) {
+/* Inputs: x, and q where it is a tensor. */
+static void quantile_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const quantile_saved *s = node->saved;
+    const float *up = dppo_packed(cx, "quantile", g);
+    if (!up) return;
+    if (dppo_needs_grad(node, 0)) gradients[0] = quantile_input_gradient(cx, s, node->inputs[0], up);
+    if (node->inputs[1] && dppo_needs_grad(node, 1)) {
+        float sum = 0.0f;
+        for (int64_t i = 0, results = dppo_numel(g); i < results; i++)
+            sum += up[i] * s->found[i].slope;
+        gradients[1] = dppo_from_f32(cx, 0, NULL, &sum);
+    }
+    for (int i = 0; i < 2; i++)
+        if (gradients[i])
+            (void)dppo_record(cx, "quantile_backward", gradients[i], 1, &g, dppo_no_second_derivative);
+}
+
+/* One quantile; q_tensor (rank 0) gets a gradient where it decides a weight. */
+static dppo_tensor *one_quantile(dppo_cx *cx, dppo_tensor *input, float q, dppo_tensor *q_tensor, int dim,
+                                 bool keepdim, dppo_interpolation how) {
     const char *name = "quantile";
     quantile_saved saved;
     if (!input || !plan_reduction(cx, name, input, dim == DPPO_ALL ? 0 : input->ndim > 0, &dim, &saved.r))
@@ -758,21 +780,44 @@ dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int di
     const float *x = rows_of(cx, name, input, &saved.r);
     dppo_tensor *out = x ? reduced_result(cx, DPPO_F32, input, &saved.r, keepdim) : NULL;
     if (!out) return NULL;
-    if (n == 0 || !(q >= 0.0 && q <= 1.0))
-        return dppo_context_fail(cx, DPPO_INVALID, "quantile: q = %g of %lld elements", q, (long long)n);
+    if (n == 0 || !(q >= 0.0f && q <= 1.0f))
+        return dppo_context_fail(cx, DPPO_INVALID, "quantile: q = %g of %lld elements", (double)q,
+                                 (long long)n);
     size_t results = (size_t)dppo_numel(out);
     ranked *sorted = malloc((size_t)n * sizeof *sorted);
     saved.found = dppo_arena_alloc(dppo_context_arena(cx), (results + 1) * sizeof *saved.found);
     for (size_t i = 0; sorted && saved.found && i < results; i++) {
-        saved.found[i] = interpolate(x + (int64_t)i * n, n, q, sorted);
+        saved.found[i] = interpolate(x + (int64_t)i * n, n, q, how, sorted);
         dppo_f32(out)[i] = saved.found[i].value;
     }
     if (!sorted || !saved.found)
         out = dppo_context_fail(cx, DPPO_NO_MEMORY, "quantile: no memory for %lld elements", (long long)n);
     free(sorted);
-    dppo_node *node = out ? dppo_record(cx, name, out, 1, &input, quantile_backward) : NULL;
+    dppo_tensor *inputs[2] = {input, how == DPPO_QUANTILE_LINEAR ? q_tensor : NULL};
+    dppo_node *node = out ? dppo_record(cx, name, out, 2, inputs, quantile_backward) : NULL;
     if (node) node->saved = saved_copy(cx, name, &saved, sizeof saved);
     return out;
+}
+
+dppo_tensor *dppo_quantile_dim(dppo_cx *cx, dppo_tensor *input, double q, int dim, bool keepdim) {
+    return one_quantile(cx, input, (float)q, NULL, dim, keepdim, DPPO_QUANTILE_LINEAR);
+}
+
+dppo_tensor *dppo_quantiles(dppo_cx *cx, dppo_tensor *input, dppo_tensor *q, int dim, bool keepdim,
+                            dppo_interpolation how) {
+    if (!input || !q) return NULL;
+    if (q->dtype != DPPO_F32 || q->ndim > 1 || dppo_numel(q) == 0)
+        return dppo_context_fail(cx, DPPO_INVALID, "quantile: q is no float32 of one dim");
+    if (q->ndim == 0) return one_quantile(cx, input, (float)dppo_tensor_at(q, 0), q, dim, keepdim, how);
+    int64_t count = q->shape[0];
+    dppo_tensor **each = dppo_arena_alloc(dppo_context_arena(cx), (size_t)count * sizeof(dppo_tensor *));
+    if (!each) return dppo_context_fail(cx, DPPO_NO_MEMORY, "quantile: out of memory");
+    for (int64_t i = 0; i < count; i++) {
+        dppo_tensor *one = dppo_select(cx, q, 0, i);
+        each[i] = one ? one_quantile(cx, input, (float)dppo_tensor_at(one, 0), one, dim, keepdim, how) : NULL;
+        if (!each[i]) return NULL;
+    }
+    return dppo_stack(cx, (int)count, each, 0);
 }
 
 dppo_tensor *dppo_quantile(dppo_cx *cx, dppo_tensor *input, double q) {
