@@ -36,20 +36,53 @@ dppo_tensor *dppo_linear_layer_forward(dppo_cx *cx, const dppo_linear_layer *lay
     return dppo_linear(cx, x, layer->weight, layer->bias);
 }
 
-dppo_layer_norm_layer *dppo_layer_norm_layer_new(int64_t size, double eps) {
-    if (!sizes_make_sense("LayerNorm", size, 1)) return NULL;
+static bool affine_parameters(dppo_layer_norm_layer *layer) {
+    layer->weight = dppo_module_parameter(&layer->module, "weight", layer->ndim, layer->shape);
+    if (layer->weight) layer->bias = dppo_module_parameter(&layer->module, "bias", layer->ndim, layer->shape);
+    return layer->bias && dppo_init_ones(layer->weight) == DPPO_OK;
+}
+
+dppo_layer_norm_layer *dppo_layer_norm_layer_new_over(int ndim, const int64_t *shape, bool affine,
+                                                      double eps) {
+    bool sensible = ndim > 0 && ndim <= DPPO_MAX_DIMS;
+    for (int d = 0; sensible && d < ndim; d++)
+        if (!sizes_make_sense("LayerNorm", shape[d], 1)) return NULL;
+    if (!sensible) {
+        dppo_fail(DPPO_INVALID, "LayerNorm: over %d dimensions", ndim);
+        return NULL;
+    }
     dppo_layer_norm_layer *layer = dppo_module_new(sizeof *layer, "LayerNorm");
     if (!layer) return NULL;
     layer->eps = eps;
-    layer->weight = dppo_module_parameter(&layer->module, "weight", 1, &size);
-    if (layer->weight) layer->bias = dppo_module_parameter(&layer->module, "bias", 1, &size);
-    if (layer->bias && dppo_init_ones(layer->weight) == DPPO_OK) return layer;
+    layer->ndim = ndim;
+    memcpy(layer->shape, shape, (size_t)ndim * sizeof *shape);
+    if (!affine || affine_parameters(layer)) return layer;
     dppo_module_free(&layer->module);
     return NULL;
 }
 
+dppo_layer_norm_layer *dppo_layer_norm_layer_new(int64_t size, double eps) {
+    return dppo_layer_norm_layer_new_over(1, &size, true, eps);
+}
+
+/* Several dimensions are one long one: (.., S1, S2) -> (.., S1 S2) and back. */
 dppo_tensor *dppo_layer_norm_layer_forward(dppo_cx *cx, const dppo_layer_norm_layer *layer, dppo_tensor *x) {
-    return dppo_layer_norm(cx, x, layer->weight, layer->bias, layer->eps);
+    int64_t shape[DPPO_MAX_DIMS], size = 1;
+    if (!x) return NULL;
+    int kept = x->ndim - layer->ndim;
+    for (int d = 0; d < layer->ndim; d++) {
+        size *= layer->shape[d];
+        if (kept < 0 || x->shape[kept + d] != layer->shape[d])
+            return dppo_context_fail(cx, DPPO_INVALID, "LayerNorm: the input's last %d dims are not its own",
+                                     layer->ndim);
+    }
+    if (layer->ndim == 1) return dppo_layer_norm(cx, x, layer->weight, layer->bias, layer->eps);
+    memcpy(shape, x->shape, sizeof shape);
+    shape[kept] = size;
+    dppo_tensor *weight = layer->weight ? dppo_reshape(cx, layer->weight, 1, &size) : NULL;
+    dppo_tensor *bias = layer->bias ? dppo_reshape(cx, layer->bias, 1, &size) : NULL;
+    dppo_tensor *out = dppo_layer_norm(cx, dppo_reshape(cx, x, kept + 1, shape), weight, bias, layer->eps);
+    return dppo_reshape(cx, out, x->ndim, x->shape);
 }
 
 dppo_embedding_layer *dppo_embedding_layer_new(dppo_generator *generator, int64_t count, int64_t size) {

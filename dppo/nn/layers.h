@@ -13,10 +13,12 @@ typedef struct dppo_linear_layer {
     dppo_tensor *weight, *bias;
 } dppo_linear_layer;
 
-/* torch.nn.LayerNorm over the last dimension: weight (size), bias (size). */
+/* torch.nn.LayerNorm over the last `ndim` dimensions: weight and bias of their `shape`, or NULL. */
 typedef struct dppo_layer_norm_layer {
     dppo_module module;
     dppo_tensor *weight, *bias;
+    int ndim;
+    int64_t shape[DPPO_MAX_DIMS];
     double eps;
 } dppo_layer_norm_layer;
 
@@ -29,7 +31,9 @@ typedef struct dppo_embedding_layer {
 /* Owned by the caller until registered (dppo_module_child(parent, name, &layer->module)); NULL with a message
  * when memory is exhausted or a size makes no sense. */
 dppo_linear_layer *dppo_linear_layer_new(dppo_generator *generator, int64_t in, int64_t out, bool bias);
-dppo_layer_norm_layer *dppo_layer_norm_layer_new(int64_t size, double eps);
+dppo_layer_norm_layer *dppo_layer_norm_layer_new(int64_t size, double eps); /* over the last dimension */
+dppo_layer_norm_layer *dppo_layer_norm_layer_new_over(int ndim, const int64_t *shape, bool affine,
+                                                      double eps);
 dppo_embedding_layer *dppo_embedding_layer_new(dppo_generator *generator, int64_t count, int64_t size);
 
 dppo_tensor *dppo_linear_layer_forward(dppo_cx *cx, const dppo_linear_layer *layer, dppo_tensor *x);

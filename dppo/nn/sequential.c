@@ -20,21 +20,27 @@ static dppo_status new_linear(const dppo_config *node, dppo_generator *generator
     return DPPO_OK;
 }
 
-static dppo_status new_norm(const dppo_config *node, dppo_module **layer) {
-    static const char *const keys[] = {"normalized_shape", "eps", NULL};
-    const dppo_config *shape = dppo_config_get(node, "normalized_shape");
-    int64_t size = 0;
+dppo_status dppo_layer_norm_layer_from_config(const dppo_config *init, dppo_layer_norm_layer **layer) {
+    static const char *const keys[] = {"normalized_shape", "eps", "elementwise_affine", NULL};
+    const dppo_config *node = dppo_config_get(init, "normalized_shape");
+    int64_t shape[DPPO_MAX_DIMS];
     size_t count = 1;
     double eps;
-    DPPO_TRY(dppo_config_allow(node, "LayerNorm", keys));
-    if (dppo_config_type_of(shape) == DPPO_CONFIG_INT)
-        DPPO_TRY(dppo_config_int(shape, NULL, &size));
+    bool affine;
+    DPPO_TRY(dppo_config_allow(init, "LayerNorm", keys));
+    if (dppo_config_type_of(node) == DPPO_CONFIG_INT)
+        DPPO_TRY(dppo_config_int(node, NULL, &shape[0]));
     else
-        DPPO_TRY(dppo_config_ints(node, "normalized_shape", &size, 1, &count));
-    DPPO_TRY(dppo_config_float_or(node, "eps", 1e-5, &eps));
-    if (count != 1) return dppo_fail(DPPO_INVALID, "LayerNorm: normalized_shape must have one size");
-    dppo_layer_norm_layer *norm = dppo_layer_norm_layer_new(size, eps);
-    if (!norm) return DPPO_INVALID;
+        DPPO_TRY(dppo_config_ints(init, "normalized_shape", shape, DPPO_MAX_DIMS, &count));
+    DPPO_TRY(dppo_config_float_or(init, "eps", 1e-5, &eps));
+    DPPO_TRY(dppo_config_bool_or(init, "elementwise_affine", true, &affine));
+    *layer = dppo_layer_norm_layer_new_over((int)count, shape, affine, eps);
+    return *layer ? DPPO_OK : DPPO_INVALID;
+}
+
+static dppo_status new_norm(const dppo_config *node, dppo_module **layer) {
+    dppo_layer_norm_layer *norm;
+    DPPO_TRY(dppo_layer_norm_layer_from_config(node, &norm));
     *layer = &norm->module;
     return DPPO_OK;
 }

@@ -22,6 +22,9 @@ typedef struct dppo_sequential {
     } layers[DPPO_MAX_SEQUENTIAL];
 } dppo_sequential;
 
+/* init: normalized_shape (an int or a list), eps, elementwise_affine. */
+dppo_status dppo_layer_norm_layer_from_config(const dppo_config *init, dppo_layer_norm_layer **layer);
+
 /* Named "0", "1", ...; layers without parameters count. `type` is "Sequential" or "ModuleList". */
 dppo_status dppo_sequential_new(const dppo_config *modules, const char *type, dppo_generator *generator,
                                 dppo_sequential **sequential);
