@@ -2,6 +2,7 @@
 // the case is the leaf whose gradient is reported.
 #include "call.h"
 
+#include <cmath>
 #include <limits>
 
 namespace shim {
@@ -68,48 +69,78 @@ static void embedding(Call &call) {
                                            call.init().integer("padding_idx", -1)));
 }
 
-// query (T, B, E), or (B, T, E) with batch_first, or without the batch; C++ knows only the first.
+// -- attention ------------------------------------------------------------------------------------
+
+// One tensor given for several arguments is projected once (the package asks `is`); each is (T, B, E).
+static std::vector<Tensor> project(const Tensor &query, const Tensor &key, const Tensor &value,
+                                   const Tensor &weight, const Tensor &bias) {
+    const int64_t size = query.size(-1);
+    const auto rows = [&](const Tensor &input, int64_t first, int64_t count) {
+        const Tensor part = bias.defined() ? bias.narrow(0, first * size, count * size) : bias;
+        return torch::linear(input, weight.narrow(0, first * size, count * size), part);
+    };
+    if (key.is_same(value) && query.is_same(key)) return torch::linear(query, weight, bias).chunk(3, -1);
+    if (!key.is_same(value)) return {rows(query, 0, 1), rows(key, 1, 1), rows(value, 2, 1)};
+    const std::vector<Tensor> both = rows(key, 1, 2).chunk(2, -1);
+    return {rows(query, 0, 1), both[0], both[1]};
+}
+
+// The attn_mask and the key_padding_mask (B, S) as one mask to add: (1 or B H, T or 1, S), or undefined.
+static Tensor merged_mask(Call &call, int64_t batch, int64_t heads, bool batched) {
+    Tensor mask;
+    if (call.has("attn_mask")) {
+        mask = call.input("attn_mask");
+        if (mask.dim() == 2) mask = mask.unsqueeze(0);
+    }
+    const double forbidden = -std::numeric_limits<double>::infinity();
+    if (call.has("key_padding_mask")) {
+        Tensor keys = call.input("key_padding_mask").to(torch::kBool);
+        if (!batched) keys = keys.unsqueeze(0);
+        keys = keys.view({batch, 1, 1, -1}).expand({-1, heads, -1, -1}).reshape({batch * heads, 1, -1});
+        if (!mask.defined())
+            mask = keys;
+        else
+            mask = mask.scalar_type() == torch::kBool ? mask.logical_or(keys)
+                                                      : mask.masked_fill(keys, forbidden);
+    }
+    if (mask.defined() && mask.scalar_type() == torch::kBool)
+        return torch::zeros(mask.sizes()).masked_fill(mask, forbidden);
+    return mask;
+}
+
+// query (T, B, E), or (B, T, E) with batch_first, or without the batch: the steps of the Python package,
+// which F::multi_head_attention_forward of C++ multiplies and adds in another order.
 static void multihead_attention(Call &call) {
     const Config init = call.init(), args = call.args();
-    const bool batch_first = init.flag("batch_first", false);
     const bool batched = call.input("query").dim() == 3;
+    const bool swap = batched && init.flag("batch_first", false);
+    const auto prepared = [&](const char *name) {
+        const Tensor tensor = call.input(name);
+        return !batched ? tensor.unsqueeze(1) : swap ? tensor.transpose(1, 0) : tensor;
+    };
     // key defaults to the query, value to the key
-    const auto source = [&](const std::string &name) {
-        if (call.has(name)) return call.input(name);
-        return call.input(name == "value" && call.has("key") ? "key" : "query");
-    };
-    const auto given = [&](const char *name) {
-        const Tensor tensor = source(name);
-        if (!batched) return tensor.unsqueeze(1);
-        return batch_first ? tensor.transpose(0, 1) : tensor;
-    };
-    const Tensor in_weight = call.state("in_proj_weight"), in_bias = state_or_none(call, "in_proj_bias");
-    const Tensor out_weight = call.state("out_proj.weight"), out_bias = state_or_none(call, "out_proj.bias");
-    auto options = F::MultiheadAttentionForwardFuncOptions(
-                       init.integer("embed_dim"), init.integer("num_heads"), in_weight, in_bias, {}, {},
-                       false, init.number("dropout", 0), out_weight, out_bias)
-                       .training(args.flag("training", init.flag("training", false)))
-                       .need_weights(args.flag("need_weights", true))
-                       .average_attn_weights(args.flag("average_attn_weights", true));
-    if (call.has("attn_mask")) {
-        // C++ adds the mask whatever it is: a bool one, true where attention is forbidden, is turned into
-        // numbers.
-        const Tensor mask = call.input("attn_mask");
-        const double forbidden = -std::numeric_limits<double>::infinity();
-        options.attn_mask(mask.scalar_type() == torch::kBool
-                              ? torch::zeros(mask.sizes()).masked_fill(mask, forbidden)
-                              : mask);
-    }
-    if (call.has("key_padding_mask")) options.key_padding_mask(call.input("key_padding_mask"));
-    Tensor output, weights;
-    std::tie(output, weights) =
-        F::multi_head_attention_forward(given("query"), given("key"), given("value"), options);
-    if (!batched)
-        output = output.squeeze(1);
-    else if (batch_first)
-        output = output.transpose(0, 1);
-    call.output("attn_output", output);
-    if (weights.defined()) call.output("attn_output_weights", batched ? weights : weights.squeeze(0));
+    const Tensor query = prepared("query"), key = call.has("key") ? prepared("key") : query;
+    const Tensor value = call.has("value") ? prepared("value") : key;
+    const int64_t T = query.size(0), B = query.size(1), E = query.size(2), H = init.integer("num_heads");
+    std::vector<Tensor> qkv =
+        project(query, key, value, call.state("in_proj_weight"), state_or_none(call, "in_proj_bias"));
+    for (Tensor &each : qkv)
+        each = each.contiguous().view({each.size(0), B * H, E / H}).transpose(0, 1);
+    const Tensor scaled = qkv[0] / std::sqrt(static_cast<double>(E / H)), keys = qkv[1].transpose(-2, -1);
+    const Tensor mask = merged_mask(call, B, H, batched);
+    Tensor weights = mask.defined() ? torch::baddbmm(mask, scaled, keys) : torch::bmm(scaled, keys);
+    weights = torch::softmax(weights, -1);
+    const double dropped = init.number("dropout", 0);
+    if (args.flag("training", init.flag("training", false)) && dropped > 0)
+        weights = torch::dropout(weights, dropped, true);
+    Tensor output = torch::bmm(weights, qkv[2]).transpose(0, 1).contiguous().view({T * B, E});
+    output = torch::linear(output, call.state("out_proj.weight"), state_or_none(call, "out_proj.bias"))
+                 .view({T, B, E});
+    call.output("attn_output", !batched ? output.squeeze(1) : swap ? output.transpose(1, 0) : output);
+    if (!args.flag("need_weights", true)) return;
+    weights = weights.view({B, H, T, -1});
+    if (args.flag("average_attn_weights", true)) weights = weights.sum(1) / static_cast<double>(H);
+    call.output("attn_output_weights", batched ? weights : weights.squeeze(0));
 }
 
 // -- layers without -------------------------------------------------------------------------------
