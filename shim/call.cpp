@@ -332,15 +332,21 @@ Tensor Call::leaf(const dppo_tensor *tensor) const {
     return copy.requires_grad_(differentiable() && copy.is_floating_point());
 }
 
-bool Call::has(const std::string &name) const {
-    return dppo_named_get(&case_.in, name.c_str()) != nullptr;
+std::string Call::recorded(const std::string &name) const {
+    const bool absent = dppo_named_get(&case_.in, name.c_str()) == nullptr;
+    return absent && name == "input" ? "self" : name;
 }
 
-Tensor Call::input(const std::string &name) {
+bool Call::has(const std::string &name) const {
+    return dppo_named_get(&case_.in, recorded(name).c_str()) != nullptr;
+}
+
+Tensor Call::input(const std::string &given) {
+    const std::string name = recorded(given);
     auto known = inputs_.find(name);
     if (known != inputs_.end()) return known->second;
     const dppo_tensor *tensor = dppo_named_get(&case_.in, name.c_str());
-    if (tensor == nullptr) invalid("in/" + name + ": absent");
+    if (tensor == nullptr) invalid("in/" + given + ": absent");
     return inputs_[name] = leaf(tensor);
 }
 
@@ -363,6 +369,12 @@ std::map<std::string, Tensor> Call::group(const std::string &prefix) {
         if (name.compare(0, start.size(), start) == 0) tensors[name.substr(start.size())] = input(name);
     }
     return tensors;
+}
+
+Shape Call::sizes() const {
+    for (const char *name : {"size", "sizes", "shape", "repeats"})
+        if (args().has(name)) return args().integers(name);
+    invalid("args: size, sizes, shape or repeats is missing");
 }
 
 bool Call::has_state(const std::string &name) const {

@@ -116,12 +116,16 @@ class Call {
     Config settings() const;
 
     // Inputs are leaves: float32 in dtype(); float64, int64 and bool as they are. The same tensor each time.
+    // A tensor whose method is called may be recorded as in/self.
     bool has(const std::string &name) const;
     Tensor input(const std::string &name); // fails when absent, naming it
     // The inputs "name/0", "name/1", ...; and all inputs whose name starts with "prefix/", without it.
     std::vector<Tensor> sequence(const std::string &name);
     Tensor input_or(const std::string &name, const Tensor &fallback);
     std::map<std::string, Tensor> group(const std::string &prefix);
+
+    // The argument of sizes: functions call it size, methods take it unnamed.
+    Shape sizes() const;
 
     // The case's state, converted. state(): one entry as a leaf whose gradient is reported, for plain
     // functions.
@@ -151,6 +155,7 @@ class Call {
 
   private:
     void seed() const;
+    std::string recorded(const std::string &name) const; // the name of an input in the file
     Tensor convert(const dppo_tensor *tensor) const;
     Tensor leaf(const dppo_tensor *tensor) const;
     void backward(dppo_named *gradients);

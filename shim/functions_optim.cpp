@@ -51,7 +51,7 @@ static void warm_restarts(Call &call) {
 static Shape init_shape(Call &call) {
     for (const char *name : {"tensor", "input"})
         if (call.has(name)) return call.input(name).sizes().vec();
-    return call.args().integers("size");
+    return call.sizes();
 }
 
 static void init_normal(Call &call) {
@@ -80,11 +80,11 @@ static void init_zeros(Call &call) {
 // -- random sampling ------------------------------------------------------------------------------
 
 static void rand(Call &call) {
-    call.output("result", call.draws().rand(call.args().integers("size")));
+    call.output("result", call.draws().rand(call.sizes()));
 }
 
 static void randn(Call &call) {
-    call.output("result", call.draws().randn(call.args().integers("size")));
+    call.output("result", call.draws().randn(call.sizes()));
 }
 
 static void randn_like(Call &call) {
@@ -93,8 +93,7 @@ static void randn_like(Call &call) {
 
 static void randint(Call &call) {
     const Config args = call.args();
-    call.output("result",
-                call.draws().randint(args.integer("low", 0), args.integer("high"), args.integers("size")));
+    call.output("result", call.draws().randint(args.integer("low", 0), args.integer("high"), call.sizes()));
 }
 
 static void randperm(Call &call) {

@@ -25,11 +25,9 @@ template <Binary function> static void binary(Call &call) {
     call.output("result", function(operand(call, "input"), operand(call, "other")));
 }
 
-// Sizes: functions call them size, methods take them unnamed.
-static Shape sizes(const Config &args) {
-    for (const char *name : {"size", "sizes", "shape", "repeats"})
-        if (args.has(name)) return args.integers(name);
-    invalid("args: size, sizes, shape or repeats is missing");
+// Dims: permute and flip call them dims, reductions dim.
+static Shape dims(const Config &args) {
+    return args.integers(args.has("dims") ? "dims" : "dim");
 }
 
 // The dtype argument ("torch.int64" or "int64"); float32 stands for the dtype of the run.
@@ -46,6 +44,12 @@ static torch::Dtype dtype_or(const Call &call, torch::Dtype fallback) {
 
 static c10::optional<int64_t> dim_or_all(const Config &args) {
     return args.has("dim") ? c10::optional<int64_t>(args.integer("dim")) : c10::nullopt;
+}
+
+// What is reduced: the input, converted first where a dtype is named.
+static Tensor reduced(Call &call) {
+    const Tensor input = call.input("input");
+    return call.args().has("dtype") ? input.to(dtype_or(call, call.dtype())) : input;
 }
 
 static bool keepdim(const Config &args) {
@@ -78,15 +82,15 @@ static void full(Call &call) {
                                  : type == DPPO_CONFIG_INT ? torch::kInt64
                                                            : call.dtype();
     const double value = truth ? args.flag("fill_value", false) : args.number("fill_value");
-    call.output("result", torch::full(sizes(args), value, dtype_or(call, natural)));
+    call.output("result", torch::full(call.sizes(), value, dtype_or(call, natural)));
 }
 
 static void zeros(Call &call) {
-    call.output("result", torch::zeros(sizes(call.args()), dtype_or(call, call.dtype())));
+    call.output("result", torch::zeros(call.sizes(), dtype_or(call, call.dtype())));
 }
 
 static void ones(Call &call) {
-    call.output("result", torch::ones(sizes(call.args()), dtype_or(call, call.dtype())));
+    call.output("result", torch::ones(call.sizes(), dtype_or(call, call.dtype())));
 }
 
 static void full_like(Call &call) {
@@ -121,11 +125,11 @@ static void meshgrid(Call &call) {
 
 static void split(Call &call) {
     const Config args = call.args();
-    const Shape sections = args.integers("split_size_or_sections");
+    const char *name = args.has("split_size") ? "split_size" : "split_size_or_sections";
+    const Shape sections = args.integers(name);
     const int64_t dim = args.integer("dim", 0);
-    call.output_sequence(args.is_integer("split_size_or_sections")
-                             ? torch::split(call.input("input"), sections.at(0), dim)
-                             : torch::split_with_sizes(call.input("input"), sections, dim));
+    call.output_sequence(args.is_integer(name) ? torch::split(call.input("input"), sections.at(0), dim)
+                                               : torch::split_with_sizes(call.input("input"), sections, dim));
 }
 
 static void gather(Call &call) {
@@ -150,11 +154,11 @@ static void select(Call &call) {
 }
 
 static void reshape(Call &call) {
-    call.output("result", call.input("input").reshape(sizes(call.args())));
+    call.output("result", call.input("input").reshape(call.sizes()));
 }
 
 static void view(Call &call) {
-    call.output("result", call.input("input").view(sizes(call.args())));
+    call.output("result", call.input("input").view(call.sizes()));
 }
 
 static void flatten(Call &call) {
@@ -163,7 +167,7 @@ static void flatten(Call &call) {
 }
 
 static void permute(Call &call) {
-    call.output("result", torch::permute(call.input("input"), call.args().integers("dims")));
+    call.output("result", torch::permute(call.input("input"), dims(call.args())));
 }
 
 static void transpose(Call &call) {
@@ -182,7 +186,7 @@ static void unsqueeze(Call &call) {
 }
 
 static void expand(Call &call) {
-    call.output("result", call.input("input").expand(sizes(call.args())));
+    call.output("result", call.input("input").expand(call.sizes()));
 }
 
 static void expand_as(Call &call) {
@@ -190,19 +194,22 @@ static void expand_as(Call &call) {
 }
 
 static void repeat(Call &call) {
-    call.output("result", call.input("input").repeat(sizes(call.args())));
+    call.output("result", call.input("input").repeat(call.sizes()));
 }
 
 static void repeat_interleave(Call &call) {
     const auto dim = dim_or_all(call.args());
     const Tensor input = call.input("input");
-    call.output("result", call.has("repeats")
-                              ? torch::repeat_interleave(input, call.input("repeats"), dim)
-                              : torch::repeat_interleave(input, call.args().integer("repeats"), dim));
+    if (!call.has("repeats") && call.args().is_integer("repeats"))
+        return call.output("result", torch::repeat_interleave(input, call.args().integer("repeats"), dim));
+    const Tensor repeats = call.has("repeats")
+                               ? call.input("repeats")
+                               : torch::tensor(call.args().integers("repeats"), torch::kInt64);
+    call.output("result", torch::repeat_interleave(input, repeats, dim));
 }
 
 static void flip(Call &call) {
-    call.output("result", torch::flip(call.input("input"), call.args().integers("dims")));
+    call.output("result", torch::flip(call.input("input"), dims(call.args())));
 }
 
 static void triu(Call &call) {
@@ -323,21 +330,21 @@ static void pow(Call &call) {
 
 static void sum(Call &call) {
     const Config args = call.args();
-    const Tensor input = call.input("input");
+    const Tensor input = reduced(call);
     call.output("result",
                 args.has("dim") ? torch::sum(input, args.integers("dim"), keepdim(args)) : torch::sum(input));
 }
 
 static void mean(Call &call) {
     const Config args = call.args();
-    const Tensor input = call.input("input");
+    const Tensor input = reduced(call);
     call.output("result", args.has("dim") ? torch::mean(input, args.integers("dim"), keepdim(args))
                                           : torch::mean(input));
 }
 
 static void nanmean(Call &call) {
     const Config args = call.args();
-    const Tensor input = call.input("input");
+    const Tensor input = reduced(call);
     call.output("result", args.has("dim") ? torch::nanmean(input, args.integers("dim"), keepdim(args))
                                           : torch::nanmean(input));
 }
@@ -356,7 +363,7 @@ template <Spread function> static void spread(Call &call) {
 
 static void prod(Call &call) {
     const Config args = call.args();
-    const Tensor input = call.input("input");
+    const Tensor input = reduced(call);
     call.output("result", args.has("dim") ? torch::prod(input, args.integer("dim"), keepdim(args))
                                           : torch::prod(input));
 }
@@ -385,11 +392,11 @@ static void logsumexp(Call &call) {
 }
 
 static void cumprod(Call &call) {
-    call.output("result", torch::cumprod(call.input("input"), call.args().integer("dim")));
+    call.output("result", torch::cumprod(reduced(call), call.args().integer("dim")));
 }
 
 static void cumsum(Call &call) {
-    call.output("result", torch::cumsum(call.input("input"), call.args().integer("dim")));
+    call.output("result", torch::cumsum(reduced(call), call.args().integer("dim")));
 }
 
 static void quantile(Call &call) {
@@ -397,16 +404,18 @@ static void quantile(Call &call) {
     const Tensor input = call.input("input");
     const auto dim = dim_or_all(args);
     const std::string how = args.text("interpolation", "linear");
-    call.output("result", call.has("q") ? torch::quantile(input, call.input("q"), dim, keepdim(args), how)
-                                        : torch::quantile(input, args.number("q"), dim, keepdim(args), how));
+    if (!call.has("q") && args.at("q").size() == 0)
+        return call.output("result", torch::quantile(input, args.number("q"), dim, keepdim(args), how));
+    const Tensor q = call.has("q") ? call.input("q") : torch::tensor(args.numbers("q"), call.dtype());
+    call.output("result", torch::quantile(input, q, dim, keepdim(args), how));
 }
 
 static void softmax(Call &call) {
-    call.output("result", torch::softmax(call.input("input"), call.args().integer("dim")));
+    call.output("result", torch::softmax(reduced(call), call.args().integer("dim")));
 }
 
 static void log_softmax(Call &call) {
-    call.output("result", torch::log_softmax(call.input("input"), call.args().integer("dim")));
+    call.output("result", torch::log_softmax(reduced(call), call.args().integer("dim")));
 }
 
 // -- the table ------------------------------------------------------------------------------------

@@ -39,12 +39,46 @@ struct dppo_context *dppo_call_context(dppo_call *call) {
 }
 
 dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name) {
-    return dppo_named_get(&call->leaves, name);
+    dppo_tensor *tensor = dppo_named_get(&call->leaves, name);
+    return !tensor && strcmp(name, "input") == 0 ? dppo_named_get(&call->leaves, "self") : tensor;
 }
 
 dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor) {
     *tensor = dppo_call_input_or_null(call, name);
     return *tensor ? DPPO_OK : dppo_fail(DPPO_INVALID, "in/%s: missing", name);
+}
+
+dppo_status dppo_call_ints(const dppo_call *call, const char *const *names, dppo_int_list *list) {
+    const dppo_config *args = call->parity_case->args;
+    for (const char *const *name = names; *name; name++) {
+        const dppo_config *node = dppo_config_get(args, *name);
+        if (!node) continue;
+        list->count = 1;
+        if (dppo_config_type_of(node) == DPPO_CONFIG_INT)
+            return dppo_config_int(node, NULL, &list->values[0]);
+        return dppo_config_ints(args, *name, list->values, DPPO_MAX_DIMS, &list->count);
+    }
+    return dppo_fail(DPPO_INVALID, "args: %s is missing", names[0]);
+}
+
+dppo_status dppo_call_sizes(const dppo_call *call, dppo_int_list *list) {
+    return dppo_call_ints(call, (const char *const[]){"size", "sizes", "shape", "repeats", NULL}, list);
+}
+
+dppo_status dppo_call_dtype(const dppo_call *call, dppo_dtype fallback, dppo_dtype *dtype) {
+    const char *name;
+    DPPO_TRY(dppo_config_string_or(call->parity_case->args, "dtype", NULL, &name));
+    *dtype = fallback;
+    if (!name) return DPPO_OK;
+    if (strncmp(name, "torch.", 6) == 0) name += 6;
+    static const struct {
+        const char *name;
+        dppo_dtype dtype;
+    } names[] = {{"float32", DPPO_F32}, {"float", DPPO_F32}, {"float64", DPPO_F64}, {"double", DPPO_F64},
+                 {"int64", DPPO_I64},   {"long", DPPO_I64},  {"bool", DPPO_BOOL}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i].name, name) == 0) return *dtype = names[i].dtype, DPPO_OK;
+    return dppo_fail(DPPO_INVALID, "args/dtype: %s is none of float32, float64, int64, bool", name);
 }
 
 size_t dppo_call_sequence(dppo_call *call, const char *name, dppo_tensor **tensors, size_t capacity) {

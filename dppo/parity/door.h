@@ -48,9 +48,22 @@ struct dppo_context;
 const dppo_case *dppo_call_case(const dppo_call *call);
 struct dppo_context *dppo_call_context(dppo_call *call);
 /* Input `name` as a leaf of the context (requires_grad when float and the case has cotangents); the plain
- * form fails when it is absent, naming it. The same tensor is returned each time. */
+ * form fails when it is absent, naming it. The same tensor is returned each time. "input" may be
+ * recorded as in/self. */
 dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor);
 dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name);
+/* Arguments shared by entries. Lists of ints may be one int. */
+typedef struct dppo_int_list {
+    int64_t values[DPPO_MAX_DIMS];
+    size_t count;
+} dppo_int_list;
+/* The list under the first of `names` (ended by NULL) that is given; DPPO_INVALID names the first if none is.
+ */
+dppo_status dppo_call_ints(const dppo_call *call, const char *const *names, dppo_int_list *list);
+/* size, sizes, shape or repeats, as the function calls it. */
+dppo_status dppo_call_sizes(const dppo_call *call, dppo_int_list *list);
+/* "torch.int64" or "int64"; absent: `fallback`. */
+dppo_status dppo_call_dtype(const dppo_call *call, dppo_dtype fallback, dppo_dtype *dtype);
 /* How many of "tensors/0", "tensors/1", ... there are. */
 size_t dppo_call_sequence(dppo_call *call, const char *name, dppo_tensor **tensors, size_t capacity);
 /* Gives the result `name` (differentiable if recorded). NULL tensor: fails with the context's message. */

@@ -1,6 +1,6 @@
 /* Door entries of torch's pointwise functions, reductions, products of matrices and torch.nn layers. */
 #include "autograd/functions.h"
-#include "nn/layers.h"
+#include "nn/sequential.h"
 #include "parity/door.h"
 
 #include <math.h>
@@ -133,12 +133,21 @@ typedef struct dim_args {
     bool keepdim;
 } dim_args;
 
-/* in/input; args dim (one, a list, or absent) and keepdim. */
+/* The input, converted first where a dtype is named. */
+static dppo_status converted_input(dppo_call *call, dppo_tensor **input) {
+    dppo_dtype dtype;
+    DPPO_TRY(dppo_call_input(call, "input", input));
+    DPPO_TRY(dppo_call_dtype(call, (*input)->dtype, &dtype));
+    if (dtype != (*input)->dtype) *input = dppo_to_dtype(dppo_call_context(call), *input, dtype);
+    return *input ? DPPO_OK : dppo_context_status(dppo_call_context(call));
+}
+
+/* in/input; args dim (one, a list, or absent), keepdim and dtype. */
 static dppo_status dim_arguments(dppo_call *call, dim_args *a) {
     const dppo_config *node = dppo_config_get(args_of(call), "dim");
     int64_t wide[DPPO_MAX_DIMS];
     size_t count = node ? 1 : 0;
-    DPPO_TRY(dppo_call_input(call, "input", &a->input));
+    DPPO_TRY(converted_input(call, &a->input));
     DPPO_TRY(dppo_config_bool_or(args_of(call), "keepdim", false, &a->keepdim));
     if (node && dppo_config_type_of(node) == DPPO_CONFIG_INT)
         DPPO_TRY(dppo_config_int(node, NULL, &wide[0]));
@@ -244,13 +253,46 @@ static dppo_status call_min(dppo_call *call) {
     return extreme(call, false);
 }
 
+static dppo_status interpolation_arg(dppo_call *call, dppo_interpolation *how) {
+    static const char *const names[] = {"linear", "lower", "higher", "nearest", "midpoint"};
+    const char *name;
+    DPPO_TRY(dppo_config_string_or(args_of(call), "interpolation", names[0], &name));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return *how = (dppo_interpolation)i, DPPO_OK;
+    return dppo_fail(DPPO_INVALID,
+                     "args/interpolation: %s is none of linear, lower, higher, nearest, midpoint", name);
+}
+
+/* in/q, or args q: a number, or a list that stands for a tensor. */
+static dppo_status quantile_ranks(dppo_call *call, dppo_tensor **q) {
+    enum { MOST = 256 };
+    const dppo_config *node = dppo_config_get(args_of(call), "q");
+    int64_t count = (int64_t)dppo_config_count(node);
+    float values[MOST];
+    double value;
+    *q = dppo_call_input_or_null(call, "q");
+    if (*q) return DPPO_OK;
+    bool list = dppo_config_type_of(node) == DPPO_CONFIG_LIST;
+    if (count > MOST) return dppo_fail(DPPO_INVALID, "args/q: more than %d", MOST);
+    for (int64_t i = 0; i < (list ? count : 1); i++) {
+        const dppo_config *one = list ? dppo_config_item(node, (size_t)i) : node;
+        if (!one) return dppo_fail(DPPO_INVALID, "args: q is missing");
+        DPPO_TRY(dppo_config_float(one, NULL, &value));
+        values[i] = (float)value;
+    }
+    *q = dppo_from_f32(dppo_call_context(call), list, &count, values);
+    return *q ? DPPO_OK : dppo_context_status(dppo_call_context(call));
+}
+
 static dppo_status call_quantile(dppo_call *call) {
+    dppo_interpolation how = DPPO_QUANTILE_LINEAR;
     dim_args a;
-    double q;
+    dppo_tensor *q;
     DPPO_TRY(dim_arguments(call, &a));
-    DPPO_TRY(dppo_config_float(args_of(call), "q", &q));
-    return result(call, dppo_quantile_dim(dppo_call_context(call), a.input, q, a.count ? a.dims[0] : DPPO_ALL,
-                                          a.keepdim));
+    DPPO_TRY(quantile_ranks(call, &q));
+    DPPO_TRY(interpolation_arg(call, &how));
+    int dim = a.count ? a.dims[0] : DPPO_ALL;
+    return result(call, dppo_quantiles(dppo_call_context(call), a.input, q, dim, a.keepdim, how));
 }
 
 static dppo_status call_dot(dppo_call *call) {
@@ -330,20 +372,10 @@ static dppo_status call_linear(dppo_call *call) {
 }
 
 static dppo_status call_layer_norm(dppo_call *call) {
+    dppo_layer_norm_layer *layer;
     dppo_tensor *input;
-    const dppo_config *shape = dppo_config_get(init_of(call), "normalized_shape");
-    int64_t size[DPPO_MAX_DIMS];
-    size_t count = 1;
-    double eps;
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(dppo_config_float_or(init_of(call), "eps", 1e-5, &eps));
-    if (shape && dppo_config_type_of(shape) == DPPO_CONFIG_INT)
-        DPPO_TRY(dppo_config_int(shape, NULL, &size[0]));
-    else
-        DPPO_TRY(dppo_config_ints(init_of(call), "normalized_shape", size, DPPO_MAX_DIMS, &count));
-    if (count != 1) return dppo_fail(DPPO_MISSING, "torch.nn.LayerNorm: over %zu dims", count);
-    dppo_layer_norm_layer *layer = dppo_layer_norm_layer_new(size[0], eps);
-    if (!layer) return DPPO_INVALID;
+    DPPO_TRY(dppo_layer_norm_layer_from_config(init_of(call), &layer));
     DPPO_TRY(dppo_call_module(call, &layer->module, false));
     return result(call, dppo_layer_norm_layer_forward(dppo_call_context(call), layer, input));
 }

@@ -15,14 +15,6 @@ static const dppo_config *args_of(const dppo_call *call) {
     return dppo_call_case(call)->args;
 }
 
-/* A shape from args; an absent one has no dimensions. */
-static dppo_status shape_of(const dppo_call *call, const char *key, int64_t *shape, int *ndim) {
-    size_t count;
-    DPPO_TRY(dppo_config_ints(args_of(call), key, shape, DPPO_MAX_DIMS, &count));
-    *ndim = (int)count;
-    return DPPO_OK;
-}
-
 /* -- torch.optim
  * ---------------------------------------------------------------------------------------------- */
 
@@ -132,11 +124,10 @@ static dppo_status call_lr_schedule(dppo_call *call) {
 static dppo_status init_target(dppo_call *call, dppo_tensor **target) {
     const dppo_tensor *like = dppo_call_input_or_null(call, "tensor");
     if (!like) like = dppo_call_input_or_null(call, "input");
-    int64_t shape[DPPO_MAX_DIMS];
-    int ndim = 0;
-    if (!like) DPPO_TRY(shape_of(call, "size", shape, &ndim));
-    *target =
-        dppo_result(dppo_call_context(call), DPPO_F32, like ? like->ndim : ndim, like ? like->shape : shape);
+    dppo_int_list size = {0};
+    if (!like) DPPO_TRY(dppo_call_sizes(call, &size));
+    *target = dppo_result(dppo_call_context(call), DPPO_F32, like ? like->ndim : (int)size.count,
+                          like ? like->shape : size.values);
     return *target ? DPPO_OK : dppo_context_status(dppo_call_context(call));
 }
 
@@ -175,17 +166,16 @@ INITIALISERS(X)
  * --------------------------------------------------------------------------------------------- */
 
 static dppo_status call_rand(dppo_call *call) {
-    int64_t shape[DPPO_MAX_DIMS];
-    int ndim;
-    DPPO_TRY(shape_of(call, "size", shape, &ndim));
-    return dppo_call_output(call, "result", dppo_rand(dppo_call_context(call), ndim, shape));
+    dppo_int_list size;
+    DPPO_TRY(dppo_call_sizes(call, &size));
+    return dppo_call_output(call, "result", dppo_rand(dppo_call_context(call), (int)size.count, size.values));
 }
 
 static dppo_status call_randn(dppo_call *call) {
-    int64_t shape[DPPO_MAX_DIMS];
-    int ndim;
-    DPPO_TRY(shape_of(call, "size", shape, &ndim));
-    return dppo_call_output(call, "result", dppo_randn(dppo_call_context(call), ndim, shape));
+    dppo_int_list size;
+    DPPO_TRY(dppo_call_sizes(call, &size));
+    return dppo_call_output(call, "result",
+                            dppo_randn(dppo_call_context(call), (int)size.count, size.values));
 }
 
 static dppo_status call_randn_like(dppo_call *call) {
@@ -195,12 +185,13 @@ static dppo_status call_randn_like(dppo_call *call) {
 }
 
 static dppo_status call_randint(dppo_call *call) {
-    int64_t shape[DPPO_MAX_DIMS], low, high;
-    int ndim;
-    DPPO_TRY(shape_of(call, "size", shape, &ndim));
+    dppo_int_list size;
+    int64_t low, high;
+    DPPO_TRY(dppo_call_sizes(call, &size));
     DPPO_TRY(dppo_config_int_or(args_of(call), "low", 0, &low));
     DPPO_TRY(dppo_config_int(args_of(call), "high", &high));
-    return dppo_call_output(call, "result", dppo_randint(dppo_call_context(call), low, high, ndim, shape));
+    return dppo_call_output(call, "result",
+                            dppo_randint(dppo_call_context(call), low, high, (int)size.count, size.values));
 }
 
 static dppo_status call_randperm(dppo_call *call) {
@@ -227,9 +218,8 @@ static dppo_status call_multinomial(dppo_call *call) {
 typedef struct asked {
     dppo_context *cx;
     dppo_tensor *loc, *scale, *value, *logits, *probs;
-    int64_t event_dims;                  /* of Independent */
-    int64_t sample_shape[DPPO_MAX_DIMS]; /* of the draws */
-    int sample_ndim;
+    int64_t event_dims;         /* of Independent */
+    dppo_int_list sample_shape; /* of the draws */
 } asked;
 
 static dppo_status ask(dppo_call *call, asked *q) {
@@ -243,7 +233,8 @@ static dppo_status ask(dppo_call *call, asked *q) {
     DPPO_TRY(dppo_config_int_or(init, "reinterpreted_batch_ndims", 1, &q->event_dims));
     if (q->event_dims < 0 || q->event_dims > DPPO_MAX_DIMS)
         return dppo_fail(DPPO_INVALID, "init.reinterpreted_batch_ndims must be in 0..%d", DPPO_MAX_DIMS);
-    return shape_of(call, "sample_shape", q->sample_shape, &q->sample_ndim);
+    if (!dppo_config_get(args_of(call), "sample_shape")) return DPPO_OK; /* no dims: one draw */
+    return dppo_call_ints(call, (const char *const[]){"sample_shape", NULL}, &q->sample_shape);
 }
 
 static dppo_categorical categorical(const asked *q) {
@@ -252,7 +243,7 @@ static dppo_categorical categorical(const asked *q) {
 }
 
 #define EVENT (int)q->event_dims
-#define SHAPE q->sample_ndim, q->sample_shape
+#define SHAPE (int)q->sample_shape.count, q->sample_shape.values
 #define NEEDS_NORMAL (q->loc && q->scale)
 #define NEEDS_WEIGHTS (q->logits || q->probs)
 

@@ -17,27 +17,6 @@ static dppo_status result(dppo_call *call, dppo_tensor *tensor) {
 /* -- arguments
  * ------------------------------------------------------------------------------------------------- */
 
-typedef struct int_list {
-    int64_t values[DPPO_MAX_DIMS];
-    size_t count;
-} int_list;
-
-/* A list of ints, or one int as a list of one. */
-static dppo_status ints(dppo_call *call, const char *name, int_list *list) {
-    const dppo_config *node = dppo_config_get(args_of(call), name);
-    if (!node) return dppo_fail(DPPO_INVALID, "args: %s is missing", name);
-    list->count = 1;
-    if (dppo_config_type_of(node) == DPPO_CONFIG_INT) return dppo_config_int(node, NULL, &list->values[0]);
-    return dppo_config_ints(args_of(call), name, list->values, DPPO_MAX_DIMS, &list->count);
-}
-
-static dppo_status sizes(dppo_call *call, int_list *list) {
-    static const char *const names[] = {"size", "shape", "sizes", "repeats"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (dppo_config_get(args_of(call), names[i])) return ints(call, names[i], list);
-    return dppo_fail(DPPO_INVALID, "args: size, shape, sizes or repeats is missing");
-}
-
 static dppo_status int_arg(dppo_call *call, const char *name, int *value) {
     int64_t wide;
     DPPO_TRY(dppo_config_int(args_of(call), name, &wide));
@@ -50,23 +29,6 @@ static dppo_status int_arg(dppo_call *call, const char *name, int *value) {
 static dppo_status int_arg_or(dppo_call *call, const char *name, int fallback, int *value) {
     *value = fallback;
     return dppo_config_get(args_of(call), name) ? int_arg(call, name, value) : DPPO_OK;
-}
-
-/* "torch.int64" or "int64"; absent: `fallback`. */
-static dppo_status dtype_arg(dppo_call *call, dppo_dtype fallback, dppo_dtype *dtype) {
-    const char *name;
-    DPPO_TRY(dppo_config_string_or(args_of(call), "dtype", NULL, &name));
-    *dtype = fallback;
-    if (!name) return DPPO_OK;
-    if (strncmp(name, "torch.", 6) == 0) name += 6;
-    static const struct {
-        const char *name;
-        dppo_dtype dtype;
-    } names[] = {{"float32", DPPO_F32}, {"float", DPPO_F32}, {"float64", DPPO_F64}, {"double", DPPO_F64},
-                 {"int64", DPPO_I64},   {"long", DPPO_I64},  {"bool", DPPO_BOOL}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i].name, name) == 0) return *dtype = names[i].dtype, DPPO_OK;
-    return dppo_fail(DPPO_INVALID, "args/dtype: %s is none of float32, float64, int64, bool", name);
 }
 
 static bool is_int_or_absent(dppo_call *call, const char *name) {
@@ -85,7 +47,7 @@ static dppo_status call_arange(dppo_call *call) {
     DPPO_TRY(dppo_config_float_or(args_of(call), "start", 0, &start));
     DPPO_TRY(dppo_config_float(args_of(call), "end", &end));
     DPPO_TRY(dppo_config_float_or(args_of(call), "step", 1, &step));
-    DPPO_TRY(dtype_arg(call, whole ? DPPO_I64 : DPPO_F32, &dtype));
+    DPPO_TRY(dppo_call_dtype(call, whole ? DPPO_I64 : DPPO_F32, &dtype));
     return result(call, dppo_arange(dppo_call_context(call), dtype, start, end, step));
 }
 
@@ -99,10 +61,10 @@ static dppo_status call_linspace(dppo_call *call) {
 }
 
 static dppo_status filled(dppo_call *call, double value, dppo_dtype fallback) {
-    int_list size;
+    dppo_int_list size;
     dppo_dtype dtype;
-    DPPO_TRY(sizes(call, &size));
-    DPPO_TRY(dtype_arg(call, fallback, &dtype));
+    DPPO_TRY(dppo_call_sizes(call, &size));
+    DPPO_TRY(dppo_call_dtype(call, fallback, &dtype));
     return result(call, dppo_full(dppo_call_context(call), dtype, (int)size.count, size.values, value));
 }
 
@@ -191,11 +153,12 @@ static dppo_status outputs(dppo_call *call, int count, dppo_tensor *const *tenso
 static dppo_status call_split(dppo_call *call) {
     dppo_context *cx = dppo_call_context(call);
     dppo_tensor *input, *pieces[MOST];
-    int_list sections;
+    dppo_int_list sections;
     int dim;
-    bool equal = is_int_or_absent(call, "split_size_or_sections");
+    bool equal = is_int_or_absent(call, "split_size_or_sections") && is_int_or_absent(call, "split_size");
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(ints(call, "split_size_or_sections", &sections));
+    DPPO_TRY(
+        dppo_call_ints(call, (const char *const[]){"split_size_or_sections", "split_size", NULL}, &sections));
     DPPO_TRY(int_arg_or(call, "dim", 0, &dim));
     if (equal) return outputs(call, dppo_split(cx, input, sections.values[0], dim, pieces, MOST), pieces);
     int64_t start = 0;
@@ -287,21 +250,24 @@ static dppo_status call_where(dppo_call *call) {
     return result(call, dppo_where(cx, dppo_to_dtype(cx, condition, DPPO_BOOL), input, other));
 }
 
+/* The value is a number, or a tensor that has a gradient of its own. */
 static dppo_status call_masked_fill(dppo_call *call) {
     dppo_context *cx = dppo_call_context(call);
-    dppo_tensor *input, *mask;
+    dppo_tensor *input, *mask, *filling = dppo_call_input_or_null(call, "value");
     double value;
     DPPO_TRY(dppo_call_input(call, "input", &input));
     DPPO_TRY(dppo_call_input(call, "mask", &mask));
+    mask = dppo_to_dtype(cx, mask, DPPO_BOOL);
+    if (filling) return result(call, dppo_where(cx, mask, dppo_to_dtype(cx, filling, input->dtype), input));
     DPPO_TRY(dppo_config_float(args_of(call), "value", &value));
-    return result(call, dppo_masked_fill(cx, input, dppo_to_dtype(cx, mask, DPPO_BOOL), value));
+    return result(call, dppo_masked_fill(cx, input, mask, value));
 }
 
 static dppo_status call_unravel_index(dppo_call *call) {
     dppo_tensor *parts[DPPO_MAX_DIMS], *index = dppo_call_input_or_null(call, "indices");
-    int_list shape;
+    dppo_int_list shape;
     if (!index) DPPO_TRY(dppo_call_input(call, "input", &index));
-    DPPO_TRY(ints(call, "shape", &shape));
+    DPPO_TRY(dppo_call_ints(call, (const char *const[]){"shape", NULL}, &shape));
     if (!dppo_unravel_index(dppo_call_context(call), index, (int)shape.count, shape.values, parts))
         return dppo_context_status(dppo_call_context(call));
     return outputs(call, (int)shape.count, parts);
@@ -323,9 +289,9 @@ typedef dppo_tensor *reshaper(dppo_cx *cx, dppo_tensor *input, int ndim, const i
 
 static dppo_status with_sizes(dppo_call *call, reshaper *function) {
     dppo_tensor *input;
-    int_list size;
+    dppo_int_list size;
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(sizes(call, &size));
+    DPPO_TRY(dppo_call_sizes(call, &size));
     return result(call, function(dppo_call_context(call), input, (int)size.count, size.values));
 }
 
@@ -352,14 +318,20 @@ static dppo_status call_expand_as(dppo_call *call) {
     return result(call, dppo_expand_as(dppo_call_context(call), input, other));
 }
 
+/* in/repeats, or a number or a list of the arguments. */
 static dppo_status call_repeat_interleave(dppo_call *call) {
-    dppo_tensor *input;
-    int64_t repeats;
+    dppo_context *cx = dppo_call_context(call);
+    dppo_tensor *input, *repeats = dppo_call_input_or_null(call, "repeats");
+    dppo_int_list list;
     int dim;
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(dppo_config_int(args_of(call), "repeats", &repeats));
     DPPO_TRY(int_arg_or(call, "dim", DPPO_ALL, &dim));
-    return result(call, dppo_repeat_interleave(dppo_call_context(call), input, repeats, dim));
+    if (!repeats) {
+        DPPO_TRY(dppo_call_ints(call, (const char *const[]){"repeats", NULL}, &list));
+        if (list.count == 1) return result(call, dppo_repeat_interleave(cx, input, list.values[0], dim));
+        repeats = dppo_from_i64(cx, 1, (int64_t[]){(int64_t)list.count}, list.values);
+    }
+    return result(call, dppo_repeat_interleave_each(cx, input, repeats, dim));
 }
 
 static dppo_status call_flatten(dppo_call *call) {
@@ -375,10 +347,10 @@ typedef dppo_tensor *by_dims(dppo_cx *cx, dppo_tensor *input, int ndim, const in
 
 static dppo_status with_dims(dppo_call *call, by_dims *function) {
     dppo_tensor *input;
-    int_list list;
+    dppo_int_list list;
     int dims[DPPO_MAX_DIMS];
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(ints(call, "dims", &list));
+    DPPO_TRY(dppo_call_ints(call, (const char *const[]){"dims", "dim", NULL}, &list));
     for (size_t i = 0; i < list.count; i++)
         dims[i] = (int)list.values[i];
     return result(call, function(dppo_call_context(call), input, (int)list.count, dims));
