@@ -61,6 +61,21 @@ dppo_status dppo_call_ints(const dppo_call *call, const char *const *names, dppo
     return dppo_fail(DPPO_INVALID, "args: %s is missing", names[0]);
 }
 
+const dppo_config *dppo_call_settings(const dppo_call *call) {
+    const dppo_config *init = call->parity_case->init;
+    return dppo_config_count(init) > 0 ? init : call->parity_case->args;
+}
+
+dppo_status dppo_call_refuse(const dppo_config *settings, const char *const *names) {
+    for (const char *const *name = names; *name; name++) {
+        const dppo_config *node = dppo_config_get(settings, *name);
+        bool on = dppo_config_type_of(node) != DPPO_CONFIG_NULL;
+        if (dppo_config_type_of(node) == DPPO_CONFIG_BOOL) DPPO_TRY(dppo_config_bool(node, NULL, &on));
+        if (on) return dppo_fail(DPPO_MISSING, "%s: not supported", *name);
+    }
+    return DPPO_OK;
+}
+
 dppo_status dppo_call_sizes(const dppo_call *call, dppo_int_list *list) {
     return dppo_call_ints(call, (const char *const[]){"size", "sizes", "shape", "repeats", NULL}, list);
 }

@@ -62,6 +62,11 @@ typedef struct dppo_int_list {
 dppo_status dppo_call_ints(const dppo_call *call, const char *const *names, dppo_int_list *list);
 /* size, sizes, shape or repeats, as the function calls it. */
 dppo_status dppo_call_sizes(const dppo_call *call, dppo_int_list *list);
+/* Settings of a class come with the constructor; a recording of its function has them among the arguments. */
+const dppo_config *dppo_call_settings(const dppo_call *call);
+/* Options that this side knows only switched off: each of `names` (ended by NULL) is absent, null or false,
+ * or the function is DPPO_MISSING. */
+dppo_status dppo_call_refuse(const dppo_config *settings, const char *const *names);
 /* "torch.int64" or "int64"; absent: `fallback`. */
 dppo_status dppo_call_dtype(const dppo_call *call, dppo_dtype fallback, dppo_dtype *dtype);
 /* How many of "tensors/0", "tensors/1", ... there are. */

@@ -4,6 +4,7 @@
 #include "parity/door.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const dppo_config *args_of(dppo_call *call) {
@@ -78,16 +79,29 @@ static dppo_status other_operand(dppo_call *call, dppo_tensor **other) {
 UNARY_FUNCTIONS(UNARY)
 BINARY_FUNCTIONS(BINARY)
 UNARY(relu)
-UNARY(gelu)
 UNARY(mish)
+
+static dppo_status call_gelu(dppo_call *call) {
+    dppo_tensor *input;
+    const char *approximate;
+    DPPO_TRY(dppo_call_input(call, "input", &input));
+    DPPO_TRY(dppo_config_string_or(dppo_call_settings(call), "approximate", "none", &approximate));
+    if (strcmp(approximate, "none") != 0)
+        return dppo_fail(DPPO_MISSING, "torch.nn.GELU: approximate = %s", approximate);
+    return result(call, dppo_gelu(dppo_call_context(call), input));
+}
 
 static dppo_status call_round(dppo_call *call) {
     dppo_tensor *input;
     int64_t decimals;
     DPPO_TRY(dppo_call_input(call, "input", &input));
     DPPO_TRY(dppo_config_int_or(args_of(call), "decimals", 0, &decimals));
-    if (decimals != 0) return dppo_fail(DPPO_MISSING, "torch.round: decimals = %lld", (long long)decimals);
-    return result(call, dppo_round(dppo_call_context(call), input));
+    dppo_context *cx = dppo_call_context(call);
+    double tens = (double)(float)pow(10.0, (double)llabs(decimals)); /* shifted, rounded, shifted back */
+    if (decimals == 0) return result(call, dppo_round(cx, input));
+    if (decimals < 0)
+        return result(call, dppo_mul_scalar(cx, dppo_round(cx, dppo_div_scalar(cx, input, tens)), tens));
+    return result(call, dppo_div_scalar(cx, dppo_round(cx, dppo_mul_scalar(cx, input, tens)), tens));
 }
 
 static dppo_status call_pow(dppo_call *call) {
@@ -138,6 +152,8 @@ static dppo_status converted_input(dppo_call *call, dppo_tensor **input) {
     dppo_dtype dtype;
     DPPO_TRY(dppo_call_input(call, "input", input));
     DPPO_TRY(dppo_call_dtype(call, (*input)->dtype, &dtype));
+    if (dtype == DPPO_F64 && (*input)->dtype != DPPO_F64)
+        return dppo_fail(DPPO_MISSING, "args/dtype: float64 is not supported");
     if (dtype != (*input)->dtype) *input = dppo_to_dtype(dppo_call_context(call), *input, dtype);
     return *input ? DPPO_OK : dppo_context_status(dppo_call_context(call));
 }
@@ -315,7 +331,7 @@ static dppo_status call_elu(dppo_call *call) {
     dppo_tensor *input;
     double alpha;
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(dppo_config_float_or(init_of(call), "alpha", 1.0, &alpha));
+    DPPO_TRY(dppo_config_float_or(dppo_call_settings(call), "alpha", 1.0, &alpha));
     return result(call, dppo_elu(dppo_call_context(call), input, alpha));
 }
 
@@ -323,8 +339,8 @@ static dppo_status call_softplus(dppo_call *call) {
     dppo_tensor *input;
     double beta, threshold;
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(dppo_config_float_or(init_of(call), "beta", 1.0, &beta));
-    DPPO_TRY(dppo_config_float_or(init_of(call), "threshold", 20.0, &threshold));
+    DPPO_TRY(dppo_config_float_or(dppo_call_settings(call), "beta", 1.0, &beta));
+    DPPO_TRY(dppo_config_float_or(dppo_call_settings(call), "threshold", 20.0, &threshold));
     return result(call, dppo_softplus(dppo_call_context(call), input, beta, threshold));
 }
 
@@ -333,8 +349,9 @@ static dppo_status call_dropout(dppo_call *call) {
     double p;
     bool training;
     DPPO_TRY(dppo_call_input(call, "input", &input));
-    DPPO_TRY(dppo_config_float_or(init_of(call), "p", 0.5, &p));
-    DPPO_TRY(dppo_config_bool_or(args_of(call), "training", true, &training));
+    DPPO_TRY(dppo_config_float_or(dppo_call_settings(call), "p", 0.5, &p));
+    DPPO_TRY(dppo_config_bool_or(init_of(call), "training", true, &training));
+    DPPO_TRY(dppo_config_bool_or(args_of(call), "training", training, &training));
     return result(call, dppo_dropout(dppo_call_context(call), input, p, training));
 }
 

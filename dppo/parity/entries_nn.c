@@ -50,11 +50,16 @@ static dppo_status refuse_unless_one(const dppo_config *init, const char *key) {
 }
 
 static dppo_status conv_options(const dppo_config *init, int dims, dppo_conv_options *o) {
-    static const char *const keys[] = {"in_channels", "out_channels",   "kernel_size", "stride",   "padding",
-                                       "bias",        "output_padding", "groups",      "dilation", NULL};
+    static const char *const keys[] = {
+        "in_channels",    "out_channels", "kernel_size", "stride",       "padding", "bias",
+        "output_padding", "groups",       "dilation",    "padding_mode", NULL};
+    const char *padding_mode;
     const dppo_config *padding = dppo_config_get(init, "padding");
     int64_t output_padding[2];
     DPPO_TRY(dppo_config_allow(init, "init", keys));
+    DPPO_TRY(dppo_config_string_or(init, "padding_mode", "zeros", &padding_mode));
+    if (strcmp(padding_mode, "zeros") != 0)
+        return dppo_fail(DPPO_MISSING, "init/padding_mode: only zeros is supported");
     DPPO_TRY(refuse_unless_one(init, "groups"));
     DPPO_TRY(refuse_unless_one(init, "dilation"));
     if (dppo_config_type_of(padding) == DPPO_CONFIG_STRING)
@@ -134,14 +139,16 @@ static dppo_status call_pad(dppo_call *call) {
  * ------------------------------------------------------------------------------------------------------ */
 
 static dppo_status attention_layer(dppo_call *call, dppo_attention_layer **layer) {
-    static const char *const keys[] = {"embed_dim",   "num_heads", "dropout", "bias",
-                                       "batch_first", "training",  NULL};
+    static const char *const keys[] = {"embed_dim",   "num_heads", "dropout",     "bias",
+                                       "batch_first", "training",  "add_bias_kv", "add_zero_attn",
+                                       "kdim",        "vdim",      NULL};
     const dppo_config *init = init_of(call);
     int64_t embed_dim, heads;
     double dropout;
     bool bias, batch_first;
     *layer = NULL;
     DPPO_TRY(dppo_config_allow(init, "init", keys));
+    DPPO_TRY(dppo_call_refuse(init, keys + 6));
     DPPO_TRY(dppo_config_int(init, "embed_dim", &embed_dim));
     DPPO_TRY(dppo_config_int(init, "num_heads", &heads));
     DPPO_TRY(dppo_config_float_or(init, "dropout", 0, &dropout));

@@ -19,7 +19,9 @@ static const dppo_config *args_of(const dppo_call *call) {
  * ---------------------------------------------------------------------------------------------- */
 
 static dppo_status optimizer_options(const dppo_config *init, dppo_optimizer_options *o) {
-    static const char *const keys[] = {"lr", "betas", "eps", "weight_decay", NULL};
+    static const char *const keys[] = {"lr",      "betas",    "eps",        "weight_decay",   "amsgrad",
+                                       "foreach", "maximize", "capturable", "differentiable", NULL};
+    DPPO_TRY(dppo_call_refuse(init, keys + 4));
     if (init) DPPO_TRY(dppo_config_allow(init, "init", keys));
     DPPO_TRY(dppo_config_float_or(init, "lr", o->lr, &o->lr));
     DPPO_TRY(dppo_config_float_or(init, "betas.0", o->beta1, &o->beta1));
@@ -50,7 +52,7 @@ static dppo_status call_optimizer(dppo_call *call, dppo_optimizer_kind kind) {
     if (!fits)
         return dppo_fail(DPPO_INVALID, "in/grads must be in/params with a dimension of steps in front");
     dppo_optimizer_options options = dppo_optimizer_defaults(kind);
-    DPPO_TRY(optimizer_options(dppo_call_case(call)->init, &options));
+    DPPO_TRY(optimizer_options(dppo_call_settings(call), &options));
     dppo_context *cx = dppo_call_context(call);
     dppo_tensor *after = dppo_result(cx, DPPO_F32, gradients->ndim, gradients->shape);
     dppo_tensor *parameter = dppo_result(cx, DPPO_F32, start->ndim, start->shape);
@@ -97,10 +99,10 @@ static dppo_status call_clip_grad_norm(dppo_call *call) {
 
 /* The rate before the first step and after each of the n - 1 that follow. */
 static dppo_status call_lr_schedule(dppo_call *call) {
-    const dppo_config *args = args_of(call);
+    const dppo_config *args = dppo_call_settings(call);
     int64_t n, first, warmup;
     double mult, max_lr, min_lr, gamma, lr;
-    DPPO_TRY(dppo_config_int(args, "n", &n));
+    DPPO_TRY(dppo_config_int(args_of(call), "n", &n));
     DPPO_TRY(dppo_config_int(args, "first_cycle_steps", &first));
     DPPO_TRY(dppo_config_int_or(args, "warmup_steps", 0, &warmup));
     DPPO_TRY(dppo_config_float_or(args, "cycle_mult", 1, &mult));
@@ -229,7 +231,7 @@ static dppo_status ask(dppo_call *call, asked *q) {
                  .value = dppo_call_input_or_null(call, "value"),
                  .logits = dppo_call_input_or_null(call, "logits"),
                  .probs = dppo_call_input_or_null(call, "probs")};
-    const dppo_config *init = dppo_call_case(call)->init;
+    const dppo_config *init = dppo_call_settings(call);
     DPPO_TRY(dppo_config_int_or(init, "reinterpreted_batch_ndims", 1, &q->event_dims));
     if (q->event_dims < 0 || q->event_dims > DPPO_MAX_DIMS)
         return dppo_fail(DPPO_INVALID, "init.reinterpreted_batch_ndims must be in 0..%d", DPPO_MAX_DIMS);
