@@ -1,14 +1,13 @@
 #include "base/text.h"
+#include "base/save.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static bool reserve(dppo_text *text, size_t more) {
     if (text->failed) return false;
@@ -61,37 +60,9 @@ void dppo_text_free(dppo_text *text) {
     *text = (dppo_text){0};
 }
 
-static dppo_status write_all(int file, const char *bytes, size_t length) {
-    while (length > 0) {
-        ssize_t written = write(file, bytes, length);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return DPPO_IO;
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return fsync(file) == 0 ? DPPO_OK : DPPO_IO;
-}
-
 dppo_status dppo_text_save(const dppo_text *text, const char *path) {
-    char temporary[4096];
     if (text->failed) return dppo_fail(DPPO_NO_MEMORY, "%s: out of memory while writing", path);
-    if (snprintf(temporary, sizeof temporary, "%s.tmp%ld", path, (long)getpid()) >= (int)sizeof temporary)
-        return dppo_fail(DPPO_INVALID, "%s: path too long", path);
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0) return dppo_fail(DPPO_IO, "%s: %s", path, strerror(errno));
-    dppo_status status = write_all(file, text->bytes ? text->bytes : "", text->length);
-    int saved = errno;
-    if (close(file) != 0 && status == DPPO_OK) {
-        status = DPPO_IO;
-        saved = errno;
-    }
-    if (status == DPPO_OK && rename(temporary, path) != 0) {
-        status = DPPO_IO;
-        saved = errno;
-    }
-    if (status == DPPO_OK) return DPPO_OK;
-    (void)unlink(temporary);
-    return dppo_fail(status, "%s: %s", path, strerror(saved));
+    return dppo_save_bytes(path, text->bytes ? text->bytes : "", text->length);
 }
 
 dppo_status dppo_read_file(const char *path, char **bytes, size_t *length) {

@@ -67,5 +67,8 @@ int main(int argc, char **argv) {
                  "evidence.\n\n",
         .children = verbs,
     };
-    return dppo_dispatch(&dppo, argc, argv);
+    int status = dppo_dispatch(&dppo, argc, argv);
+    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+    (void)dppo_fail(DPPO_IO, "standard output: cannot be written");
+    return dppo_cli_error();
 }

@@ -2,25 +2,17 @@
 #ifndef DPPO_DATA_FILES_H
 #define DPPO_DATA_FILES_H
 
+#include "base/save.h"
 #include "data/dataset.h"
 
 #include <zip.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read and written as little-endian");
 
-enum { DPPO_PATH_TEXT = 4096 };
-
 /* The largest array a file may ask us to hold, and the most that `stored` bytes can expand to: deflate packs
  * at most 1032 bytes into one. What claims more is not what it says, and is refused before memory is taken.
  */
 bool dppo_size_believable(uint64_t bytes, uint64_t stored);
-
-/* Files appear whole or not at all: written under a temporary name in the same folder, then published
- * (synced, renamed, the folder synced). When publishing fails the temporary file is gone and an old file is
- * untouched. */
-dppo_status dppo_temporary_path(const char *path, char temporary[DPPO_PATH_TEXT]);
-dppo_status dppo_publish(const char *temporary, const char *path);
-dppo_status dppo_save_bytes(const char *path, const void *bytes, size_t length);
 
 /* Adds a tensor read as `dtype`; like dppo_named_add(), with the reason for a failure in the message. */
 dppo_status dppo_file_add(const char *path, const char *name, dppo_dtype dtype, int ndim,

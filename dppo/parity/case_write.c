@@ -1,3 +1,4 @@
+#include "base/save.h"
 #include "parity/case.h"
 
 #include <errno.h>
@@ -203,20 +204,14 @@ dppo_status dppo_case_writer_open(const char *path, const char *source, int64_t 
     return DPPO_OK;
 }
 
-static bool sync_file(const char *path) {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return false;
-    bool good = fsync(file) == 0;
-    (void)close(file);
-    return good;
-}
-
 dppo_status dppo_case_writer_finish(dppo_case_writer *writer) {
-    bool good = H5Fclose(writer->id) >= 0 && sync_file(writer->temporary);
-    good = good && rename(writer->temporary, writer->path) == 0;
-    dppo_status status =
-        good ? DPPO_OK : dppo_fail(DPPO_IO, "%s: cannot be written: %s", writer->path, strerror(errno));
-    if (!good) (void)unlink(writer->temporary);
+    dppo_status status = DPPO_OK;
+    if (H5Fclose(writer->id) >= 0) {
+        status = dppo_publish(writer->temporary, writer->path);
+    } else {
+        status = dppo_fail(DPPO_IO, "%s: cannot be written: %s", writer->path, strerror(errno));
+        (void)unlink(writer->temporary);
+    }
     free_writer(writer);
     return status;
 }
