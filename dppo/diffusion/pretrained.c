@@ -11,12 +11,20 @@ static bool has_prefix(const dppo_named *checkpoint, const char *prefix) {
     return false;
 }
 
-/* load_state_dict(strict=False) of names that begin with `prefix`; that none does is a mistake. */
+/* load_state_dict(strict=False) of names that begin with `prefix`; that none of them is the module's is a
+ * mistake. */
 static dppo_status load(dppo_module *module, const char *prefix, const dppo_named *checkpoint) {
-    if (!has_prefix(checkpoint, prefix))
-        return dppo_fail(DPPO_INVALID, "the checkpoint has nothing named %s... to load into the %s", prefix,
-                         module->type);
-    return dppo_module_load_state_dict(module, prefix, checkpoint, false);
+    dppo_named own = {0};
+    dppo_status status = dppo_module_state_dict(module, prefix, &own);
+    bool matches = false;
+    for (size_t i = 0; i < own.count; i++)
+        matches = matches || dppo_named_get(checkpoint, own.entries[i].name);
+    if (status == DPPO_OK && !matches)
+        status = dppo_fail(DPPO_INVALID,
+                           "the checkpoint has nothing to load into the %s: %s is missing, as are all others",
+                           module->type, own.count ? own.entries[0].name : prefix);
+    dppo_named_free(&own);
+    return status == DPPO_OK ? dppo_module_load_state_dict(module, prefix, checkpoint, false) : status;
 }
 
 /* Weights averaged in pre-training if there are any. At this point of the original's constructor only the
