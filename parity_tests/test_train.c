@@ -231,11 +231,12 @@ static void test_foreign_checkpoint_is_refused(void **state) {
 /* What the comparison of runs must refuse to call equal. */
 static void test_gaps_are_judged(void **state) {
     (void)state;
-    const double same[3] = {1, NAN, -2}, nan_once[3] = {1, 0, -2}, off[3] = {1, NAN, -2.1};
+    const double same[3] = {1, 0, -2}, nan[3] = {1, NAN, -2}, off[3] = {1, 0, -2.1};
     dppo_training_tolerance tolerance = {.rtol = 1e-4, .atol = 1e-6};
     dppo_gap gap = dppo_gap_of(3, same, same, tolerance);
     assert_true(gap.within && gap.bitwise_share == 1);
-    assert_false(dppo_gap_of(3, same, nan_once, tolerance).within);
+    assert_false(dppo_gap_of(3, same, nan, tolerance).within);
+    assert_false(dppo_gap_of(3, nan, nan, tolerance).within);
     gap = dppo_gap_of(3, off, same, tolerance);
     assert_false(gap.within);
     assert_int_equal(gap.worst, 2);

@@ -80,6 +80,9 @@ dppo_status dppo_trained_init(dppo_trained *trained, dppo_module *module, double
                               const dppo_config *schedule) {
     int64_t first_cycle_steps, warmup_steps;
     double min_lr, first_lr;
+    if (!(lr >= 0) || !(weight_decay >= 0))
+        return dppo_fail(DPPO_INVALID, "learning rate %g, weight decay %g: must not be negative", lr,
+                         weight_decay);
     DPPO_TRY(dppo_config_int(schedule, "first_cycle_steps", &first_cycle_steps));
     DPPO_TRY(dppo_config_int(schedule, "warmup_steps", &warmup_steps));
     DPPO_TRY(dppo_config_float(schedule, "min_lr", &min_lr));

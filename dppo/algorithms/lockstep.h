@@ -20,7 +20,7 @@ typedef struct dppo_gap {
     bool within; /* of the tolerance, everywhere; NaN fails */
 } dppo_gap;
 
-/* Element by element, in float64; both NaN is equal, one NaN is not. */
+/* Element by element, in float64; NaN fails, on both sides too. */
 dppo_gap dppo_gap_of(int64_t count, const double *c, const double *torch, dppo_training_tolerance tolerance);
 
 /* Appends rows "itr,quantity,count,max_abs,max_rel,worst,c,torch,bitwise_share,status" for every trace

@@ -178,6 +178,9 @@ static dppo_status one_batch(pretrainer *p, int64_t count, dppo_trace *traces) {
         DPPO_TRY(
             s->class->pretrain_step(s->agent, count, p->actions, p->states, ema_mode(p), &loss, &grad_norm));
         s->seconds += dppo_seconds() - start;
+        if (!isfinite(loss))
+            return dppo_fail(DPPO_INVALID, "epoch %lld, side %s: the loss is %g", (long long)p->epoch,
+                             s->class->side, loss);
         s->loss_sum += loss;
         s->grad_norm_sum += grad_norm;
         dppo_trace_row row = {.loss = loss, .actor_grad_norm = grad_norm};
@@ -288,7 +291,10 @@ dppo_status dppo_pretrain(const dppo_config *config, const dppo_run_options *opt
     *result = (dppo_run_result){.teacher_forced_within = true, .free_equal_iterations = -1};
     dppo_status status = open_run(&p);
     if (status == DPPO_OK) status = run(&p);
-    if (status == DPPO_OK) status = dppo_run_folder_result(options, config, result);
+    if (status == DPPO_OK)
+        status = dppo_run_folder_result(options, config, result);
+    else if (status == DPPO_INTERRUPTED)
+        (void)dppo_run_folder_result(options, config, result);
     for (int i = 0; i < 2; i++)
         if (p.sides[i].agent) p.sides[i].class->destroy(p.sides[i].agent);
     if (p.dataset) dppo_sequence_dataset_free(p.dataset);

@@ -278,6 +278,16 @@ static dppo_status keep_best(trainer *t, const dppo_metrics_row *row) {
     return write_checkpoint(t, "best.h5");
 }
 
+/* A loss that is no number ends the run, after its row is written: nothing learned from here on means
+ * anything. */
+static dppo_status check_losses(const trainer *t, const dppo_metrics_row *rows) {
+    for (int i = 0; i < t->lane_count; i++)
+        if (!rows[i].eval && !isfinite(rows[i].loss))
+            return dppo_fail(DPPO_INVALID, "iteration %lld, side %s: the loss is %g", (long long)t->itr,
+                             rows[i].side, rows[i].loss);
+    return DPPO_OK;
+}
+
 static dppo_status iterate(trainer *t) {
     dppo_metrics_row rows[2];
     bool eval = t->itr % t->val_freq == 0 && !t->force_train;
@@ -294,6 +304,8 @@ static dppo_status iterate(trainer *t) {
                           dppo_collections_equal(&t->lanes[0].collector, &t->lanes[1].collector);
         DPPO_TRY(compare_sides(t, same_start));
     }
+    DPPO_TRY(write_tables(t));
+    DPPO_TRY(check_losses(t, rows));
     bool save = t->itr % t->save_model_freq == 0 || t->itr == t->n_train_itr - 1;
     int64_t done = t->itr++; /* a checkpoint continues with the next iteration */
     t->result->iterations = t->itr;
@@ -303,7 +315,7 @@ static dppo_status iterate(trainer *t) {
         (void)snprintf(name, sizeof name, "state_%lld.h5", (long long)done);
         DPPO_TRY(write_checkpoint(t, name));
     }
-    return write_tables(t);
+    return DPPO_OK;
 }
 
 /* -- the run
@@ -349,7 +361,10 @@ dppo_status dppo_train(const dppo_config *config, const dppo_run_options *option
     *result = (dppo_run_result){.teacher_forced_within = true, .free_equal_iterations = -1};
     dppo_status status = open_run(&t);
     if (status == DPPO_OK) status = run(&t);
-    if (status == DPPO_OK) status = dppo_run_folder_result(options, config, result);
+    if (status == DPPO_OK)
+        status = dppo_run_folder_result(options, config, result);
+    else if (status == DPPO_INTERRUPTED)
+        (void)dppo_run_folder_result(options, config, result);
     for (int i = 0; i < 2; i++)
         close_lane(&t.lanes[i]);
     if (t.forced) options->second->destroy(t.forced);

@@ -163,6 +163,7 @@ static dppo_status run_config(const arguments *a, training *train, dppo_run_opti
         dppo_catch_interrupt();
         status = train(config, options, result);
     }
+    if (status == DPPO_INTERRUPTED) (void)dppo_report_run(options->folder); /* of what there is */
     if (status == DPPO_OK) status = dppo_report_run(options->folder);
     if (status == DPPO_OK) (void)printf("%s/report/index.html\n", options->folder);
     options->folder = NULL; /* it may belong to the tree */
