@@ -178,3 +178,14 @@ void dppo_no_second_derivative(dppo_cx *cx, const dppo_node *node, dppo_tensor *
     (void)gradient, (void)gradients;
     (void)dppo_context_fail(cx, DPPO_INVALID, "%s: its gradient cannot be differentiated again", node->name);
 }
+
+bool dppo_gradient_buffers(dppo_cx *cx, const dppo_node *node, int count, dppo_tensor **gradients,
+                           float **to) {
+    for (int i = 0; i < count; i++) {
+        if (!dppo_needs_grad(node, i)) continue;
+        gradients[i] = dppo_result(cx, DPPO_F32, node->inputs[i]->ndim, node->inputs[i]->shape);
+        if (!gradients[i]) return false;
+        to[i] = dppo_f32(gradients[i]);
+    }
+    return true;
+}

@@ -28,4 +28,9 @@ dppo_backward_function dppo_no_second_derivative;
  * the arena; NULL after a failure, which names the function and the dtype found. */
 const float *dppo_packed(dppo_cx *cx, const char *function, const dppo_tensor *tensor);
 
+/* Uninitialised gradients for the first `count` inputs that need one: gradients[i], and to[i] its elements
+ * (left as they are for the others). False when memory is exhausted. */
+bool dppo_gradient_buffers(dppo_cx *cx, const dppo_node *node, int count, dppo_tensor **gradients,
+                           float **to);
+
 #endif

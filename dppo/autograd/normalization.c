@@ -123,12 +123,7 @@ static void group_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor 
     const char *name = "group_norm_backward";
     dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
     float *to[3] = {NULL, NULL, NULL};
-    for (int i = 0; i < 3; i++) {
-        if (!dppo_needs_grad(node, i)) continue;
-        gradients[i] = dppo_result(cx, DPPO_F32, node->inputs[i]->ndim, node->inputs[i]->shape);
-        if (!gradients[i]) return;
-        to[i] = dppo_f32(gradients[i]);
-    }
+    if (!dppo_gradient_buffers(cx, node, 3, gradients, to)) return;
     const float *dy = dppo_packed(cx, name, g), *data = dppo_packed(cx, name, x);
     const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
     int64_t rows = s->B * s->C;
