@@ -81,8 +81,8 @@ static bool same_rows(const dppo_tensor *a, const dppo_tensor *b, int64_t row, d
 static void expect_chain(const char *json, int64_t fine_tuned, bool deterministic) {
     fixture f = open_model(json);
     dppo_tensor *trajectories, *chains;
-    if (dppo_vpg_diffusion_forward(f.cx, f.module, f.state, deterministic, true, false, &trajectories,
-                                   &chains) != DPPO_OK)
+    if (dppo_vpg_diffusion_forward(f.cx, f.module, dppo_cond_of(f.state), deterministic, true, false,
+                                   &trajectories, &chains) != DPPO_OK)
         fail_msg("%s", dppo_message());
     const int64_t expected[] = {B, fine_tuned + 1, HORIZON, DA}, actions[] = {B, HORIZON, DA};
     assert_int_equal(chains->ndim, 4);
@@ -112,9 +112,9 @@ static void a_whole_chain_begins_with_the_noise(void **unused) {
     fixture f = open_model(MODEL("VPGDiffusion", "\"ft_denoising_steps\":6"));
     dppo_tensor *trajectories, *chains;
     dppo_manual_seed(f.generator, 4);
-    assert_int_equal(
-        dppo_vpg_diffusion_forward(f.cx, f.module, f.state, false, true, false, &trajectories, &chains),
-        DPPO_OK);
+    assert_int_equal(dppo_vpg_diffusion_forward(f.cx, f.module, dppo_cond_of(f.state), false, true, false,
+                                                &trajectories, &chains),
+                     DPPO_OK);
     dppo_manual_seed(f.generator, 4);
     dppo_tensor *noise = dppo_randn(f.cx, 3, (const int64_t[]){B, HORIZON, DA});
     dppo_tensor *first = dppo_select(f.cx, chains, 1, 0);
@@ -128,9 +128,9 @@ static void ddim_needs_eta_to_explore(void **unused) {
     fixture f =
         open_model(MODEL("VPGDiffusion", "\"ft_denoising_steps\":2,\"use_ddim\":true,\"ddim_steps\":3"));
     dppo_tensor *trajectories, *chains;
-    assert_int_equal(
-        dppo_vpg_diffusion_forward(f.cx, f.module, f.state, false, true, false, &trajectories, &chains),
-        DPPO_INVALID);
+    assert_int_equal(dppo_vpg_diffusion_forward(f.cx, f.module, dppo_cond_of(f.state), false, true, false,
+                                                &trajectories, &chains),
+                     DPPO_INVALID);
     assert_non_null(strstr(dppo_message(), "eta"));
     close_model(&f);
 }
@@ -141,8 +141,8 @@ static void ddim_needs_eta_to_explore(void **unused) {
 static dppo_tensor *mean_at(fixture *f, dppo_tensor *x, const int64_t *times, bool use_base_policy) {
     const int64_t shape[] = {B};
     dppo_tensor *logvar, *eta, *t = dppo_from_i64(f->cx, 1, shape, times);
-    dppo_tensor *mu = dppo_vpg_diffusion_p_mean_var(f->cx, f->module, x, t, f->state, NULL, use_base_policy,
-                                                    false, &logvar, &eta);
+    dppo_tensor *mu = dppo_vpg_diffusion_p_mean_var(f->cx, f->module, x, t, dppo_cond_of(f->state), NULL,
+                                                    use_base_policy, false, &logvar, &eta);
     if (!mu) fail_msg("%s", dppo_message());
     return mu;
 }
@@ -174,8 +174,10 @@ static void evaluation_without_fine_tuning_is_the_model_itself(void **unused) {
             eval = open_model(EVAL("DiffusionEval", ",\"ft_denoising_steps\":0"));
     disturb(eval.model->actor_ft);
     dppo_tensor *a, *b;
-    assert_int_equal(dppo_diffusion_forward(plain.cx, plain.module, plain.state, true, &a), DPPO_OK);
-    assert_int_equal(dppo_diffusion_forward(eval.cx, eval.module, eval.state, true, &b), DPPO_OK);
+    assert_int_equal(dppo_diffusion_forward(plain.cx, plain.module, dppo_cond_of(plain.state), true, &a),
+                     DPPO_OK);
+    assert_int_equal(dppo_diffusion_forward(eval.cx, eval.module, dppo_cond_of(eval.state), true, &b),
+                     DPPO_OK);
     assert_memory_equal(a->data, b->data, B * CHUNK * sizeof(float));
     close_model(&plain);
     close_model(&eval);
@@ -227,9 +229,9 @@ static batch sample_batch(fixture *f) {
     const int64_t inds[] = {0, 1, 2, 3, 1}, shape[] = {B};
     batch b = {0};
     dppo_tensor *trajectories, *chains, *t = dppo_from_i64(f->cx, 1, shape, inds), *prev[B], *next[B];
-    assert_int_equal(
-        dppo_vpg_diffusion_forward(f->cx, f->module, f->state, false, true, false, &trajectories, &chains),
-        DPPO_OK);
+    assert_int_equal(dppo_vpg_diffusion_forward(f->cx, f->module, dppo_cond_of(f->state), false, true, false,
+                                                &trajectories, &chains),
+                     DPPO_OK);
     for (int i = 0; i < B; i++) {
         dppo_tensor *row = dppo_select(f->cx, chains, 0, i);
         prev[i] = dppo_select(f->cx, row, 0, inds[i]);
@@ -241,8 +243,8 @@ static batch sample_batch(fixture *f) {
     b.returns = keep(dppo_randn(f->cx, 1, shape));
     b.oldvalues = keep(dppo_randn(f->cx, 1, shape));
     b.advantages = keep(dppo_randn(f->cx, 1, shape));
-    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs_subsample(f->cx, f->module, f->state, b.prev,
-                                                                      b.next, b.inds, false, NULL);
+    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs_subsample(
+        f->cx, f->module, dppo_cond_of(f->state), b.prev, b.next, b.inds, false, NULL);
     b.oldlogprobs = keep(dppo_add_scalar(f->cx, logprobs, 0.001));
     return b;
 }
@@ -257,8 +259,8 @@ static void free_batch(batch *b) {
 static dppo_ppo_loss loss_of(fixture *f, const batch *b) {
     dppo_ppo_loss loss;
     dppo_context_reset(f->cx);
-    if (dppo_ppo_diffusion_loss(f->cx, f->module, f->state, b->prev, b->next, b->inds, b->returns,
-                                b->oldvalues, b->advantages, b->oldlogprobs, false, HORIZON,
+    if (dppo_ppo_diffusion_loss(f->cx, f->module, dppo_cond_of(f->state), b->prev, b->next, b->inds,
+                                b->returns, b->oldvalues, b->advantages, b->oldlogprobs, false, HORIZON,
                                 &loss) != DPPO_OK)
         fail_msg("%s", dppo_message());
     return loss;
@@ -320,8 +322,8 @@ static void one_fine_tuned_step_is_refused(void **unused) {
     (void)unused;
     fixture f = open_model(MODEL("PPODiffusion", "\"ft_denoising_steps\":1"));
     dppo_ppo_loss loss;
-    assert_int_equal(dppo_ppo_diffusion_loss(f.cx, f.module, f.state, NULL, NULL, NULL, NULL, NULL, NULL,
-                                             NULL, false, 1, &loss),
+    assert_int_equal(dppo_ppo_diffusion_loss(f.cx, f.module, dppo_cond_of(f.state), NULL, NULL, NULL, NULL,
+                                             NULL, NULL, NULL, false, 1, &loss),
                      DPPO_INVALID);
     assert_non_null(strstr(dppo_message(), "ft_denoising_steps"));
     close_model(&f);
@@ -332,15 +334,16 @@ static void chains_and_transitions_agree(void **unused) {
     (void)unused;
     fixture f = open_model(MODEL("VPGDiffusion", "\"ft_denoising_steps\":4"));
     dppo_tensor *trajectories, *chains;
-    assert_int_equal(
-        dppo_vpg_diffusion_forward(f.cx, f.module, f.state, false, true, false, &trajectories, &chains),
-        DPPO_OK);
-    dppo_tensor *whole = dppo_vpg_diffusion_get_logprobs(f.cx, f.module, f.state, chains, false, NULL);
+    assert_int_equal(dppo_vpg_diffusion_forward(f.cx, f.module, dppo_cond_of(f.state), false, true, false,
+                                                &trajectories, &chains),
+                     DPPO_OK);
+    dppo_tensor *whole =
+        dppo_vpg_diffusion_get_logprobs(f.cx, f.module, dppo_cond_of(f.state), chains, false, NULL);
     for (int64_t k = 0; k < 4; k++) {
         dppo_tensor *inds = dppo_full(f.cx, DPPO_I64, 1, (const int64_t[]){B}, (double)k);
         dppo_tensor *single = dppo_vpg_diffusion_get_logprobs_subsample(
-            f.cx, f.module, f.state, dppo_select(f.cx, chains, 1, k), dppo_select(f.cx, chains, 1, k + 1),
-            inds, false, NULL);
+            f.cx, f.module, dppo_cond_of(f.state), dppo_select(f.cx, chains, 1, k),
+            dppo_select(f.cx, chains, 1, k + 1), inds, false, NULL);
         if (!whole || !single) fail_msg("%s", dppo_message());
         for (int64_t i = 0; i < B * CHUNK; i++) {
             double expected = dppo_tensor_at(whole, (i / CHUNK * 4 + k) * CHUNK + i % CHUNK);

@@ -23,7 +23,8 @@ static dppo_status act_diffusion(dppo_agent *agent, int64_t batch, const float *
     (void)chains; /* an evaluation keeps none */
     dppo_context_reset(agent->acting);
     dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
-    DPPO_TRY(dppo_diffusion_forward(agent->acting, agent->model, state, deterministic, &trajectories));
+    DPPO_TRY(dppo_diffusion_forward(agent->acting, agent->model, dppo_cond_of(state), deterministic,
+                                    &trajectories));
     dppo_tensor_pack(trajectories, actions);
     return DPPO_OK;
 }
@@ -35,7 +36,8 @@ static dppo_status act_gaussian(dppo_agent *agent, int64_t batch, const float *o
     dppo_context_reset(agent->acting);
     bool before = dppo_set_grad_enabled(agent->acting, false);
     dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
-    dppo_tensor *sample = dppo_gaussian_forward(agent->acting, agent->model, state, options, NULL);
+    dppo_tensor *sample =
+        dppo_gaussian_forward(agent->acting, agent->model, dppo_cond_of(state), options, NULL);
     dppo_set_grad_enabled(agent->acting, before);
     if (sample) dppo_tensor_pack(sample, actions);
     return dppo_context_status(agent->acting);

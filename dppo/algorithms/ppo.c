@@ -98,7 +98,8 @@ static dppo_status evaluate_critic(dppo_ppo *ppo, const float *obs, int64_t coun
     dppo_context_reset(cx);
     bool before = dppo_set_grad_enabled(cx, false);
     dppo_tensor *state = dppo_agent_state(&ppo->base, cx, count, obs);
-    dppo_tensor *values = dppo_contiguous(cx, dppo_critic_obs_forward(cx, ppo->critic_module, state));
+    dppo_tensor *values =
+        dppo_contiguous(cx, dppo_critic_forward(cx, ppo->critic_module, dppo_cond_of(state)));
     dppo_set_grad_enabled(cx, before);
     if (values) memcpy(out, values->data, (size_t)count * sizeof *out);
     return dppo_context_status(cx);

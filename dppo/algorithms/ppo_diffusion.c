@@ -41,8 +41,8 @@ static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool 
     dppo_tensor *trajectories, *chain = NULL;
     dppo_context_reset(cx);
     dppo_tensor *state = dppo_agent_state(agent, cx, batch, obs);
-    DPPO_TRY(dppo_vpg_diffusion_forward(cx, agent->model, state, deterministic, chains != NULL, false,
-                                        &trajectories, &chain));
+    DPPO_TRY(dppo_vpg_diffusion_forward(cx, agent->model, dppo_cond_of(state), deterministic, chains != NULL,
+                                        false, &trajectories, &chain));
     dppo_tensor_pack(trajectories, actions);
     if (chains) dppo_tensor_pack(chain, chains);
     return DPPO_OK;
@@ -60,7 +60,8 @@ static dppo_status chain_logprobs(dppo_ppo *ppo, const dppo_ppo_data *data, int6
         dppo_agent_state(base, cx, count, data->obs + begin * base->cond_steps * base->obs_dim);
     dppo_tensor *chains = dppo_from_f32(
         cx, 4, shape, data->chains + begin * chain_length * base->horizon_steps * base->action_dim);
-    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, base->model, state, chains, false, NULL);
+    dppo_tensor *logprobs =
+        dppo_vpg_diffusion_get_logprobs(cx, base->model, dppo_cond_of(state), chains, false, NULL);
     dppo_set_grad_enabled(cx, before);
     if (logprobs) dppo_tensor_pack(logprobs, out);
     return dppo_context_status(cx);
@@ -95,7 +96,7 @@ static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo
     dppo_tensor *row = NULL, *step = NULL, *previous = NULL, *next = NULL;
     DPPO_TRY(split_pairs(cx, indices, rows, steps, &row, &step, &previous, &next));
     return dppo_ppo_diffusion_loss(
-        cx, base->model, dppo_ppo_rows(ppo, data->obs, rows, row, 3, state_shape),
+        cx, base->model, dppo_cond_of(dppo_ppo_rows(ppo, data->obs, rows, row, 3, state_shape)),
         dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), previous, 3, chunk_shape),
         dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), next, 3, chunk_shape), step,
         dppo_ppo_rows(ppo, data->returns, rows, row, 1, NULL),

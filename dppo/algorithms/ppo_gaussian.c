@@ -22,7 +22,8 @@ static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool 
     dppo_context *cx = agent->acting;
     dppo_context_reset(cx);
     dppo_tensor *state = dppo_agent_state(agent, cx, batch, obs);
-    dppo_tensor *sample = dppo_vpg_gaussian_forward(cx, agent->model, state, deterministic, false);
+    dppo_tensor *sample =
+        dppo_vpg_gaussian_forward(cx, agent->model, dppo_cond_of(state), deterministic, false);
     if (!sample) return dppo_context_status(cx);
     dppo_tensor_pack(sample, actions);
     if (chains) dppo_tensor_pack(sample, chains);
@@ -40,8 +41,8 @@ static dppo_status sample_logprobs(dppo_ppo *ppo, const dppo_ppo_data *data, int
         dppo_agent_state(base, cx, count, data->obs + begin * base->cond_steps * base->obs_dim);
     dppo_tensor *actions =
         dppo_from_f32(cx, 3, shape, data->chains + begin * base->horizon_steps * base->action_dim);
-    dppo_status status =
-        dppo_vpg_gaussian_get_logprobs(cx, base->model, state, actions, false, &log_prob, &entropy, &std);
+    dppo_status status = dppo_vpg_gaussian_get_logprobs(cx, base->model, dppo_cond_of(state), actions, false,
+                                                        &log_prob, &entropy, &std);
     dppo_set_grad_enabled(cx, before);
     if (status == DPPO_OK) dppo_tensor_pack(log_prob, out);
     return status;
@@ -53,13 +54,14 @@ static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo
     int64_t rows = data->rows;
     int64_t state_shape[3] = {0, base->cond_steps, base->obs_dim};
     int64_t chunk_shape[3] = {0, base->horizon_steps, base->action_dim};
-    return dppo_ppo_gaussian_loss(
-        base->learning, base->model, dppo_ppo_rows(ppo, data->obs, rows, indices, 3, state_shape),
-        dppo_ppo_rows(ppo, data->chains, rows, indices, 3, chunk_shape),
-        dppo_ppo_rows(ppo, data->returns, rows, indices, 1, NULL),
-        dppo_ppo_rows(ppo, data->values, rows, indices, 1, NULL),
-        dppo_ppo_rows(ppo, data->advantages, rows, indices, 1, NULL),
-        dppo_ppo_rows(ppo, data->logprobs, rows, indices, 1, NULL), ppo->options.use_bc_loss, loss);
+    return dppo_ppo_gaussian_loss(base->learning, base->model,
+                                  dppo_cond_of(dppo_ppo_rows(ppo, data->obs, rows, indices, 3, state_shape)),
+                                  dppo_ppo_rows(ppo, data->chains, rows, indices, 3, chunk_shape),
+                                  dppo_ppo_rows(ppo, data->returns, rows, indices, 1, NULL),
+                                  dppo_ppo_rows(ppo, data->values, rows, indices, 1, NULL),
+                                  dppo_ppo_rows(ppo, data->advantages, rows, indices, 1, NULL),
+                                  dppo_ppo_rows(ppo, data->logprobs, rows, indices, 1, NULL),
+                                  ppo->options.use_bc_loss, loss);
 }
 
 static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *rollout,

@@ -50,7 +50,8 @@ static dppo_status act(dppo_agent *agent, int64_t batch, const float *obs, bool 
     if (chains) return dppo_fail(DPPO_INVALID, "TrainDiffusionAgent: keeps no chains");
     dppo_context_reset(agent->acting);
     dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
-    DPPO_TRY(dppo_diffusion_forward(agent->acting, agent->model, state, deterministic, &trajectories));
+    DPPO_TRY(dppo_diffusion_forward(agent->acting, agent->model, dppo_cond_of(state), deterministic,
+                                    &trajectories));
     dppo_tensor_pack(trajectories, actions);
     return DPPO_OK;
 }
@@ -62,7 +63,7 @@ static dppo_status pretrain_step(dppo_agent *agent, int64_t batch, const float *
     int64_t shape[3] = {batch, agent->horizon_steps, agent->action_dim};
     dppo_context_reset(cx);
     dppo_tensor *x = dppo_from_f32(cx, 3, shape, actions), *state = dppo_agent_state(agent, cx, batch, obs);
-    dppo_tensor *result = dppo_diffusion_loss(cx, agent->model, x, state);
+    dppo_tensor *result = dppo_diffusion_loss(cx, agent->model, x, dppo_cond_of(state));
     dppo_optimizer_zero_grad(self->trained.optimizer);
     DPPO_TRY(dppo_backward(cx, 1, &result, NULL));
     *loss = dppo_item(cx, result);

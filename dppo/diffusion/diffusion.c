@@ -85,7 +85,7 @@ dppo_status dppo_diffusion_new(const char *type, const dppo_config *config, cons
 dppo_status dppo_build_diffusion_model(const dppo_config *config, dppo_generator *generator,
                                        dppo_module **module) {
     dppo_module *network = NULL;
-    const dppo_nested nested[] = {{"network", "DiffusionMLP", &network, false}};
+    const dppo_nested nested[] = {{"network", dppo_noise_networks, &network, false}};
     DPPO_TRY(dppo_build_nested(config, generator, 1, nested));
     dppo_diffusion *model = NULL;
     dppo_status status = dppo_diffusion_new("DiffusionModel", config, NULL, &model);
@@ -98,32 +98,32 @@ dppo_status dppo_build_diffusion_model(const dppo_config *config, dppo_generator
  * ------------------------------------------------------------------------------------------------ */
 
 dppo_tensor *dppo_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *t,
-                                       dppo_tensor *state, dppo_tensor *index, dppo_tensor **logvar) {
+                                       dppo_cond cond, dppo_tensor *index, dppo_tensor **logvar) {
     dppo_diffusion *model = dppo_diffusion_of(module);
     if (model->actor) { /* DiffusionEval: the frozen network first, the fine-tuned one for the last steps */
         dppo_tensor *eta;
-        return dppo_vpg_diffusion_p_mean_var(cx, module, x, t, state, index, false, true, logvar, &eta);
+        return dppo_vpg_diffusion_p_mean_var(cx, module, x, t, cond, index, false, true, logvar, &eta);
     }
-    dppo_tensor *noise = dppo_diffusion_mlp_forward(cx, model->network, x, t, state);
+    dppo_tensor *noise = dppo_noise_network_forward(cx, model->network, x, t, cond);
     dppo_tensor *x0 = dppo_predict_x0(cx, model, x, t, index, &noise);
     if (!model->use_ddim) return dppo_ddpm_mean(cx, model, x0, x, t, logvar);
     dppo_tensor *sigma = dppo_extract(cx, model->schedule.ddim_sigmas, index, 3);
     return dppo_ddim_mean(cx, model, x0, noise, index, sigma, logvar);
 }
 
-dppo_status dppo_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state, bool deterministic,
+dppo_status dppo_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
                                    dppo_tensor **trajectories) {
     (void)deterministic;
     *trajectories = NULL;
     dppo_diffusion *model = dppo_diffusion_of(module);
-    if (!state) return dppo_context_status(cx);
+    if (!cond.state) return dppo_context_status(cx);
     bool grad_enabled = dppo_set_grad_enabled(cx, false);
-    int64_t batch = state->shape[0], steps = dppo_sampling_steps(model);
+    int64_t batch = cond.state->shape[0], steps = dppo_sampling_steps(model);
     dppo_tensor *x = dppo_initial_noise(cx, model, batch);
     for (int64_t i = 0; i < steps && x; i++) {
         dppo_tensor *t, *index, *logvar = NULL;
         int64_t time = dppo_sampling_step(cx, model, batch, i, &t, &index);
-        dppo_tensor *mean = dppo_diffusion_p_mean_var(cx, module, x, t, state, index, &logvar);
+        dppo_tensor *mean = dppo_diffusion_p_mean_var(cx, module, x, t, cond, index, &logvar);
         dppo_tensor *std = dppo_step_std(cx, logvar, model->use_ddim ? 0 : 1e-3);
         if (model->use_ddim || time == 0) std = dppo_zeros_like(cx, std);
         x = dppo_next_sample(cx, model, mean, std, i + 1 == steps);
@@ -146,19 +146,19 @@ dppo_tensor *dppo_diffusion_q_sample(dppo_cx *cx, dppo_module *module, dppo_tens
     return dppo_add(cx, signal, dppo_mul(cx, scale, noise));
 }
 
-dppo_tensor *dppo_diffusion_p_losses(dppo_cx *cx, dppo_module *module, dppo_tensor *x_start,
-                                     dppo_tensor *state, dppo_tensor *t) {
+dppo_tensor *dppo_diffusion_p_losses(dppo_cx *cx, dppo_module *module, dppo_tensor *x_start, dppo_cond cond,
+                                     dppo_tensor *t) {
     dppo_diffusion *model = dppo_diffusion_of(module);
     dppo_tensor *noise = dppo_randn_like(cx, x_start);
     dppo_tensor *x_noisy = noise ? dppo_diffusion_q_sample(cx, module, x_start, t, noise) : NULL;
-    dppo_tensor *predicted = dppo_diffusion_mlp_forward(cx, model->network, x_noisy, t, state);
+    dppo_tensor *predicted = dppo_noise_network_forward(cx, model->network, x_noisy, t, cond);
     return dppo_mse_loss(cx, predicted, model->predict_epsilon ? noise : x_start);
 }
 
-dppo_tensor *dppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *state) {
+dppo_tensor *dppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_cond cond) {
     if (!x) return NULL;
     dppo_tensor *t = dppo_randint(cx, 0, dppo_diffusion_of(module)->denoising_steps, 1, x->shape);
-    return dppo_diffusion_p_losses(cx, module, x, state, t);
+    return dppo_diffusion_p_losses(cx, module, x, cond, t);
 }
 
 /* -- what agents need

@@ -113,12 +113,12 @@ dppo_diffusion *dppo_diffusion_of(dppo_module *module);
  * -------------------------------------------------- */
 /* Returns mu (B, Ta, Da) of p(x_{t-1} | x_t); *logvar (B, 1, 1). */
 dppo_tensor *dppo_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *t,
-                                       dppo_tensor *state, dppo_tensor *index, dppo_tensor **logvar);
+                                       dppo_cond cond, dppo_tensor *index, dppo_tensor **logvar);
 
 /* Samples actions without gradients: *trajectories (B, Ta, Da). Draws randn (B, Ta, Da) once, then once a
  * step. The original passes `deterministic` on to a p_mean_var that cannot take it; it has no effect in this
  * class. */
-dppo_status dppo_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state, bool deterministic,
+dppo_status dppo_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
                                    dppo_tensor **trajectories);
 
 /* x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise; noise NULL draws it. */
@@ -127,41 +127,41 @@ dppo_tensor *dppo_diffusion_q_sample(dppo_cx *cx, dppo_module *module, dppo_tens
 
 /* The loss of pre-training, rank 0: mean squared error of the predicted noise (or x0). x_start (B, Ta, Da).
  * Draws randn_like(x_start). */
-dppo_tensor *dppo_diffusion_p_losses(dppo_cx *cx, dppo_module *module, dppo_tensor *x_start,
-                                     dppo_tensor *state, dppo_tensor *t);
+dppo_tensor *dppo_diffusion_p_losses(dppo_cx *cx, dppo_module *module, dppo_tensor *x_start, dppo_cond cond,
+                                     dppo_tensor *t);
 /* The same for t drawn with randint (B), before the noise. */
-dppo_tensor *dppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *state);
+dppo_tensor *dppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_cond cond);
 
 /* -- VPGDiffusion
  * -------------------------------------------------------------------------------------------------------- */
 /* Returns mu (B, Ta, Da); *logvar and *eta (B, 1, 1), with DDPM *eta (B, Ta, Da) of ones. Steps below K' use
  * actor_ft (use_base_policy: the frozen actor), the others the frozen actor. */
 dppo_tensor *dppo_vpg_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *t,
-                                           dppo_tensor *state, dppo_tensor *index, bool use_base_policy,
+                                           dppo_cond cond, dppo_tensor *index, bool use_base_policy,
                                            bool deterministic, dppo_tensor **logvar, dppo_tensor **eta);
 
 /* Samples actions without gradients: *trajectories (B, Ta, Da), and with return_chain *chains (B, K'+1, Ta,
  * Da), the last K'+1 samples from the noisiest on (else `chains` may be NULL). Draws randn (B, Ta, Da) once,
  * then once a step. */
-dppo_status dppo_vpg_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
-                                       bool deterministic, bool return_chain, bool use_base_policy,
-                                       dppo_tensor **trajectories, dppo_tensor **chains);
+dppo_status dppo_vpg_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
+                                       bool return_chain, bool use_base_policy, dppo_tensor **trajectories,
+                                       dppo_tensor **chains);
 
 /* Log-probabilities of whole chains: chains (B, K'+1, Ta, Da) -> (B K', Ta, Da), not summed. *eta as from
  * p_mean_var; `eta` may be NULL. */
-dppo_tensor *dppo_vpg_diffusion_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_vpg_diffusion_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                              dppo_tensor *chains, bool use_base_policy, dppo_tensor **eta);
 /* Of single transitions: chains_prev, chains_next (B, Ta, Da), denoising_inds (B) int64 in [0, K'), 0 the
  * noisiest
  * -> (B, Ta, Da). */
-dppo_tensor *dppo_vpg_diffusion_get_logprobs_subsample(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_vpg_diffusion_get_logprobs_subsample(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                                        dppo_tensor *chains_prev, dppo_tensor *chains_next,
                                                        dppo_tensor *denoising_inds, bool use_base_policy,
                                                        dppo_tensor **eta);
 
 /* REINFORCE: chains (B, K'+1, Ta, Da), reward-to-go (B); two losses of rank 0, and eta as from get_logprobs.
  */
-dppo_status dppo_vpg_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state, dppo_tensor *chains,
+dppo_status dppo_vpg_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond, dppo_tensor *chains,
                                     dppo_tensor *reward, dppo_tensor **loss_actor, dppo_tensor **loss_critic,
                                     dppo_tensor **eta);
 
@@ -176,7 +176,7 @@ dppo_status dppo_vpg_diffusion_step(dppo_module *module);
 /* chains_prev, chains_next, oldlogprobs (B, Ta, Da); the others (B), denoising_inds int64. reward_horizon:
  * how many of the Ta steps count (the executed ones; the original's default is 4). loss->eta_or_std is the
  * mean eta. DPPO_INVALID with K' = 1, for which the original's clip schedule is 0 / 0. */
-dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                     dppo_tensor *chains_prev, dppo_tensor *chains_next,
                                     dppo_tensor *denoising_inds, dppo_tensor *returns, dppo_tensor *oldvalues,
                                     dppo_tensor *advantages, dppo_tensor *oldlogprobs, bool use_bc_loss,
@@ -185,8 +185,15 @@ dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tenso
 /* -- eta of DDIM
  * ---------------------------------------------------------------------------------------------------------------
  */
-/* EtaFixed: one number for a batch of `batch` rows, (B, 1), without gradient. */
-dppo_tensor *dppo_eta_fixed_forward(dppo_cx *cx, const dppo_module *module, int64_t batch);
+/* Etas of the rows of a condition: (B, 1), or (B, Da) where each action dimension has its own. The classes,
+ * each with its dppo_<name>_forward of the same signature. */
+#define DPPO_ETAS(X) X(EtaFixed, eta_fixed)
+extern const char *const dppo_etas[];
+typedef dppo_tensor *dppo_eta_function(dppo_cx *cx, const dppo_module *module, dppo_cond cond);
+dppo_eta_function dppo_eta_forward;
+
+/* EtaFixed: one number for all rows, (B, 1), without gradient. */
+dppo_eta_function dppo_eta_fixed_forward;
 
 /* -- what agents need (borrowed; NULL or 0 where the class has none)
  * ------------------------------------------------------------- */

@@ -18,7 +18,7 @@ static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, d
 dppo_status dppo_build_diffusion_eval(const dppo_config *config, dppo_generator *generator,
                                       dppo_module **module) {
     dppo_module *network = NULL;
-    const dppo_nested nested[] = {{"network", "DiffusionMLP", &network, false}};
+    const dppo_nested nested[] = {{"network", dppo_noise_networks, &network, false}};
     DPPO_TRY(dppo_build_nested(config, generator, 1, nested));
     dppo_diffusion *model = NULL;
     dppo_status status = dppo_diffusion_new("DiffusionEval", config, NULL, &model);

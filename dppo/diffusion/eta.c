@@ -2,11 +2,25 @@
 #include "diffusion/diffusion.h"
 #include "models/build.h"
 
+#include <string.h>
+
 typedef struct eta_fixed {
     dppo_module module;
     double min, max;
     dppo_tensor *eta_logit; /* (1) */
 } eta_fixed;
+
+#define NAME(type, function) #type,
+const char *const dppo_etas[] = {DPPO_ETAS(NAME) NULL};
+#undef NAME
+
+dppo_tensor *dppo_eta_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond) {
+#define FORWARD(type_, name)                                                                                 \
+    if (strcmp(module->type, #type_) == 0) return dppo_##name##_forward(cx, module, cond);
+    DPPO_ETAS(FORWARD)
+#undef FORWARD
+    return dppo_context_fail(cx, DPPO_INVALID, "a %s is no eta", module->type);
+}
 
 /* logit = atanh(2 (base - min) / (max - min) - 1), so that the forward map gives base_eta. */
 static dppo_status set_logit(eta_fixed *eta, double base) {
@@ -39,9 +53,9 @@ dppo_status dppo_build_eta_fixed(const dppo_config *config, dppo_generator *gene
 
 /* eta = (tanh(logit) + 1) / 2 (max - min) + min. The original takes the number out of its graph, so nothing
  * learns. */
-dppo_tensor *dppo_eta_fixed_forward(dppo_cx *cx, const dppo_module *module, int64_t batch) {
+dppo_tensor *dppo_eta_fixed_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond) {
     const eta_fixed *eta = (const eta_fixed *)module;
-    const int64_t shape[] = {batch, 1};
+    const int64_t shape[] = {cond.state->shape[0], 1};
     bool grad_enabled = dppo_set_grad_enabled(cx, false);
     dppo_tensor *half = dppo_mul_scalar(cx, dppo_add_scalar(cx, dppo_tanh(cx, eta->eta_logit), 1), 0.5);
     dppo_tensor *value = dppo_add_scalar(cx, dppo_mul_scalar(cx, half, eta->max - eta->min), eta->min);

@@ -70,12 +70,12 @@ static dppo_tensor *clip_coefficients(dppo_cx *cx, const dppo_diffusion *model, 
 }
 
 /* Probability, under the fine-tuned policy, of what the frozen one would do (arXiv 2403.03949, eq. 2). */
-static dppo_tensor *behaviour_cloning_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state) {
+static dppo_tensor *behaviour_cloning_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond) {
     const int dims[] = {-1, -2};
     dppo_tensor *trajectories, *chains;
-    if (dppo_vpg_diffusion_forward(cx, module, state, false, true, true, &trajectories, &chains) != DPPO_OK)
+    if (dppo_vpg_diffusion_forward(cx, module, cond, false, true, true, &trajectories, &chains) != DPPO_OK)
         return NULL;
-    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, module, state, chains, false, NULL);
+    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, module, cond, chains, false, NULL);
     logprobs = dppo_mean(cx, dppo_clamp(cx, logprobs, -5, 2), 2, dims, false);
     return dppo_neg(cx, dppo_mean(cx, logprobs, 0, NULL, false));
 }
@@ -93,14 +93,14 @@ static void diagnose(dppo_cx *cx, dppo_tensor *logratio, dppo_tensor *ratio, dpp
     dppo_set_grad_enabled(cx, grad_enabled);
 }
 
-static dppo_tensor *value_loss(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *state,
-                               dppo_tensor *returns, dppo_tensor *oldvalues) {
+static dppo_tensor *value_loss(dppo_cx *cx, const dppo_diffusion *model, dppo_cond cond, dppo_tensor *returns,
+                               dppo_tensor *oldvalues) {
     const int64_t flat[] = {-1};
-    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_obs_forward(cx, model->critic, state), 1, flat);
+    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, model->critic, cond), 1, flat);
     return dppo_clipped_value_loss(cx, newvalues, oldvalues, returns, model->clip_vloss_coef);
 }
 
-dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                     dppo_tensor *chains_prev, dppo_tensor *chains_next,
                                     dppo_tensor *denoising_inds, dppo_tensor *returns, dppo_tensor *oldvalues,
                                     dppo_tensor *advantages, dppo_tensor *oldlogprobs, bool use_bc_loss,
@@ -112,11 +112,11 @@ dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tenso
                          (long long)model->ft_denoising_steps);
     dppo_tensor *eta;
     dppo_tensor *newlogprobs = dppo_vpg_diffusion_get_logprobs_subsample(
-        cx, module, state, chains_prev, chains_next, denoising_inds, false, &eta);
+        cx, module, cond, chains_prev, chains_next, denoising_inds, false, &eta);
     loss->entropy_loss = dppo_neg(cx, dppo_mean(cx, eta, 0, NULL, false));
     newlogprobs = mean_logprobs(cx, newlogprobs, reward_horizon);
     oldlogprobs = mean_logprobs(cx, oldlogprobs, reward_horizon);
-    if (use_bc_loss) loss->bc_loss = behaviour_cloning_loss(cx, module, state);
+    if (use_bc_loss) loss->bc_loss = behaviour_cloning_loss(cx, module, cond);
     DPPO_TRY(dppo_context_status(cx));
 
     advantages = shaped_advantages(cx, model, advantages, denoising_inds);
@@ -128,6 +128,6 @@ dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tenso
     dppo_tensor *low = dppo_rsub_scalar(cx, clip_coef, 1), *high = dppo_add_scalar(cx, clip_coef, 1);
     dppo_tensor *clamped = dppo_clamp_tensor(cx, ratio, low, high);
     loss->pg_loss = dppo_clipped_surrogate(cx, advantages, ratio, clamped);
-    loss->v_loss = value_loss(cx, model, state, returns, oldvalues);
+    loss->v_loss = value_loss(cx, model, cond, returns, oldvalues);
     return dppo_context_status(cx);
 }

@@ -29,27 +29,27 @@ static dppo_tensor *fine_tuned_rows(dppo_cx *cx, const dppo_diffusion *model, dp
  * rows on one side only one network is needed; a mixed batch does as the original, for its rounding depends
  * on the batch. */
 static dppo_tensor *predicted_noise(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *x, dppo_tensor *t,
-                                    dppo_tensor *state, dppo_tensor *index, bool use_base_policy) {
-    if (!x || !t || !state || (model->use_ddim && !index)) return NULL;
+                                    dppo_cond cond, dppo_tensor *index, bool use_base_policy) {
+    if (!x || !t || !cond.state || (model->use_ddim && !index)) return NULL;
     int64_t count = 0;
     const dppo_module *actor = use_base_policy ? model->actor : model->actor_ft;
     dppo_tensor *rows = fine_tuned_rows(cx, model, t, index, &count);
     if (!rows) return NULL;
-    if (count == t->shape[0]) return dppo_diffusion_mlp_forward(cx, actor, x, t, state);
-    dppo_tensor *noise = dppo_diffusion_mlp_forward(cx, model->actor, x, t, state);
+    if (count == t->shape[0]) return dppo_noise_network_forward(cx, actor, x, t, cond);
+    dppo_tensor *noise = dppo_noise_network_forward(cx, model->actor, x, t, cond);
     if (count == 0) return noise;
     dppo_tensor *x_ft = dppo_index_select(cx, x, 0, rows), *t_ft = dppo_index_select(cx, t, 0, rows);
-    dppo_tensor *state_ft = dppo_index_select(cx, state, 0, rows);
-    dppo_tensor *noise_ft = dppo_diffusion_mlp_forward(cx, actor, x_ft, t_ft, state_ft);
+    dppo_cond cond_ft = dppo_cond_index_select(cx, cond, rows);
+    dppo_tensor *noise_ft = dppo_noise_network_forward(cx, actor, x_ft, t_ft, cond_ft);
     return dppo_index_put_rows(cx, noise, rows, noise_ft);
 }
 
-/* eta of each row, (B, 1, 1). */
-static dppo_tensor *row_etas(dppo_cx *cx, const dppo_diffusion *model, int64_t batch, bool deterministic) {
-    const int64_t shape[] = {batch, 1, 1};
+/* eta of each row, (B, 1, 1), or of each of its action dimensions, (B, 1, Da). */
+static dppo_tensor *row_etas(dppo_cx *cx, const dppo_diffusion *model, dppo_cond cond, bool deterministic) {
+    const int64_t shape[] = {cond.state->shape[0], 1, 1};
     if (deterministic) return dppo_zeros(cx, DPPO_F32, 3, shape);
     if (!model->eta) return dppo_context_fail(cx, DPPO_INVALID, "use_ddim: sampling with noise needs eta");
-    return dppo_unsqueeze(cx, dppo_eta_fixed_forward(cx, model->eta, batch), 1);
+    return dppo_unsqueeze(cx, dppo_eta_forward(cx, model->eta, cond), 1);
 }
 
 /* sigma = eta sqrt((1 - a_prev) / (1 - a) (1 - a / a_prev)), at least 1e-10 */
@@ -64,11 +64,11 @@ static dppo_tensor *ddim_sigma(dppo_cx *cx, const dppo_diffusion *model, dppo_te
 }
 
 dppo_tensor *dppo_vpg_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *t,
-                                           dppo_tensor *state, dppo_tensor *index, bool use_base_policy,
+                                           dppo_cond cond, dppo_tensor *index, bool use_base_policy,
                                            bool deterministic, dppo_tensor **logvar, dppo_tensor **eta) {
     dppo_diffusion *model = dppo_diffusion_of(module);
     *logvar = *eta = NULL;
-    dppo_tensor *noise = predicted_noise(cx, model, x, t, state, index, use_base_policy);
+    dppo_tensor *noise = predicted_noise(cx, model, x, t, cond, index, use_base_policy);
     if (!noise) return NULL;
     dppo_tensor *x0 = dppo_predict_x0(cx, model, x, t, index, &noise);
     if (!model->use_ddim) {
@@ -76,7 +76,7 @@ dppo_tensor *dppo_vpg_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dpp
         *eta = dppo_ones_like(cx, mu);
         return mu;
     }
-    *eta = row_etas(cx, model, x->shape[0], deterministic);
+    *eta = row_etas(cx, model, cond, deterministic);
     return dppo_ddim_mean(cx, model, x0, noise, index, ddim_sigma(cx, model, *eta, index), logvar);
 }
 
@@ -103,16 +103,16 @@ static void keep(chain *kept, const dppo_diffusion *model, int64_t position, int
     if (kept->samples && position >= steps - model->ft_denoising_steps) kept->samples[kept->count++] = x;
 }
 
-static dppo_tensor *sample(dppo_cx *cx, dppo_module *module, dppo_tensor *state, bool deterministic,
+static dppo_tensor *sample(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
                            bool use_base_policy, chain *kept) {
     dppo_diffusion *model = dppo_diffusion_of(module);
-    int64_t batch = state->shape[0], steps = dppo_sampling_steps(model);
+    int64_t batch = cond.state->shape[0], steps = dppo_sampling_steps(model);
     dppo_tensor *x = dppo_initial_noise(cx, model, batch);
     keep(kept, model, 0, steps, x);
     for (int64_t i = 0; i < steps && x; i++) {
         dppo_tensor *t, *index, *logvar, *eta;
         dppo_sampling_step(cx, model, batch, i, &t, &index);
-        dppo_tensor *mean = dppo_vpg_diffusion_p_mean_var(cx, module, x, t, state, index, use_base_policy,
+        dppo_tensor *mean = dppo_vpg_diffusion_p_mean_var(cx, module, x, t, cond, index, use_base_policy,
                                                           deterministic, &logvar, &eta);
         bool last = i + 1 == steps;
         dppo_tensor *std = sampling_std(cx, model, logvar, deterministic, last);
@@ -122,13 +122,13 @@ static dppo_tensor *sample(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
     return x;
 }
 
-dppo_status dppo_vpg_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
-                                       bool deterministic, bool return_chain, bool use_base_policy,
-                                       dppo_tensor **trajectories, dppo_tensor **chains) {
+dppo_status dppo_vpg_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
+                                       bool return_chain, bool use_base_policy, dppo_tensor **trajectories,
+                                       dppo_tensor **chains) {
     chain kept = {NULL, 0};
     size_t length = (size_t)dppo_diffusion_of(module)->ft_denoising_steps + 1;
     *trajectories = NULL;
-    if (!state) return dppo_context_status(cx);
+    if (!cond.state) return dppo_context_status(cx);
     if (return_chain) {
         *chains = NULL;
         kept.samples = dppo_arena_alloc(dppo_context_arena(cx), length * sizeof *kept.samples);
@@ -136,7 +136,7 @@ dppo_status dppo_vpg_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_te
             dppo_context_fail(cx, DPPO_NO_MEMORY, "no memory for a chain of %zu samples", length);
     }
     bool grad_enabled = dppo_set_grad_enabled(cx, false);
-    *trajectories = sample(cx, module, state, deterministic, use_base_policy, &kept);
+    *trajectories = sample(cx, module, cond, deterministic, use_base_policy, &kept);
     if (kept.samples && *trajectories) *chains = dppo_stack(cx, kept.count, kept.samples, 1);
     dppo_set_grad_enabled(cx, grad_enabled);
     return dppo_context_status(cx);
@@ -155,11 +155,11 @@ static dppo_tensor *fine_tuned_times(dppo_cx *cx, const dppo_diffusion *model, d
 }
 
 /* log N(next; mu(prev), max(exp(logvar / 2), min_logprob_denoising_std)^2), element by element. */
-static dppo_tensor *transition_log_prob(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+static dppo_tensor *transition_log_prob(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                         dppo_tensor *chains_prev, dppo_tensor *chains_next, dppo_tensor *t,
                                         dppo_tensor *index, bool use_base_policy, dppo_tensor **eta) {
     dppo_tensor *logvar, *etas;
-    dppo_tensor *mean = dppo_vpg_diffusion_p_mean_var(cx, module, chains_prev, t, state, index,
+    dppo_tensor *mean = dppo_vpg_diffusion_p_mean_var(cx, module, chains_prev, t, cond, index,
                                                       use_base_policy, false, &logvar, &etas);
     dppo_tensor *std = dppo_step_std(cx, logvar, dppo_diffusion_of(module)->min_logprob_denoising_std);
     if (eta) *eta = etas;
@@ -171,13 +171,6 @@ static dppo_tensor *tile(dppo_cx *cx, dppo_tensor *input, int64_t batch) {
     return input ? dppo_repeat(cx, input, 1, &batch) : NULL;
 }
 
-/* (B, ...) -> (B n, ...), each row n times. */
-static dppo_tensor *repeat_rows(dppo_cx *cx, dppo_tensor *input, int64_t n) {
-    int64_t repeats[DPPO_MAX_DIMS] = {1, n, 1, 1, 1, 1, 1, 1};
-    dppo_tensor *repeated = dppo_repeat(cx, dppo_unsqueeze(cx, input, 1), input->ndim + 1, repeats);
-    return dppo_flatten(cx, repeated, 0, 1);
-}
-
 /* chains[:, start : start + K'], first two dimensions joined: (B K', Ta, Da). */
 static dppo_tensor *transitions(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *chains,
                                 int64_t start) {
@@ -185,25 +178,25 @@ static dppo_tensor *transitions(dppo_cx *cx, const dppo_diffusion *model, dppo_t
     return dppo_reshape(cx, dppo_narrow(cx, chains, 1, start, chains->shape[1] - 1), 3, shape);
 }
 
-dppo_tensor *dppo_vpg_diffusion_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_vpg_diffusion_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                              dppo_tensor *chains, bool use_base_policy, dppo_tensor **eta) {
     const dppo_diffusion *model = dppo_diffusion_of(module);
     if (eta) *eta = NULL;
-    if (!state || !chains) return NULL;
+    if (!cond.state || !chains) return NULL;
     if (chains->ndim != 4 || chains->shape[1] != model->ft_denoising_steps + 1)
         return dppo_context_fail(cx, DPPO_INVALID, "chains must hold ft_denoising_steps + 1 = %lld samples",
                                  (long long)model->ft_denoising_steps + 1);
     int64_t batch = chains->shape[0];
     dppo_tensor *index, *t = fine_tuned_times(cx, model, &index);
     /* One statement each: nodes must reach the tape in the same order whatever the compiler. */
-    state = repeat_rows(cx, state, model->ft_denoising_steps);
+    cond = dppo_cond_repeat_rows(cx, cond, model->ft_denoising_steps);
     t = tile(cx, t, batch);
     index = tile(cx, index, batch);
     dppo_tensor *prev = transitions(cx, model, chains, 0), *next = transitions(cx, model, chains, 1);
-    return transition_log_prob(cx, module, state, prev, next, t, index, use_base_policy, eta);
+    return transition_log_prob(cx, module, cond, prev, next, t, index, use_base_policy, eta);
 }
 
-dppo_tensor *dppo_vpg_diffusion_get_logprobs_subsample(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_vpg_diffusion_get_logprobs_subsample(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                                        dppo_tensor *chains_prev, dppo_tensor *chains_next,
                                                        dppo_tensor *denoising_inds, bool use_base_policy,
                                                        dppo_tensor **eta) {
@@ -212,7 +205,7 @@ dppo_tensor *dppo_vpg_diffusion_get_logprobs_subsample(dppo_cx *cx, dppo_module 
     if (!denoising_inds) return NULL;
     t = dppo_index_select(cx, t, 0, denoising_inds);
     if (index) index = dppo_index_select(cx, index, 0, denoising_inds);
-    return transition_log_prob(cx, module, state, chains_prev, chains_next, t, index, use_base_policy, eta);
+    return transition_log_prob(cx, module, cond, chains_prev, chains_next, t, index, use_base_policy, eta);
 }
 
 /* -- REINFORCE
@@ -228,20 +221,20 @@ static dppo_tensor *chain_logprobs(dppo_cx *cx, const dppo_diffusion *model, dpp
     return dppo_mean(cx, steps, 1, last, false);
 }
 
-dppo_status dppo_vpg_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state, dppo_tensor *chains,
+dppo_status dppo_vpg_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond, dppo_tensor *chains,
                                     dppo_tensor *reward, dppo_tensor **loss_actor, dppo_tensor **loss_critic,
                                     dppo_tensor **eta) {
     const dppo_diffusion *model = dppo_diffusion_of(module);
     bool grad_enabled = dppo_set_grad_enabled(cx, false);
-    dppo_tensor *value = dppo_squeeze(cx, dppo_critic_obs_forward(cx, model->critic, state));
+    dppo_tensor *value = dppo_squeeze(cx, dppo_critic_forward(cx, model->critic, cond));
     dppo_set_grad_enabled(cx, grad_enabled);
     dppo_tensor *advantage = dppo_sub(cx, reward, value);
 
     /* L = mean(-log p A); the critic regresses on the reward to go. */
-    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, module, state, chains, false, eta);
+    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, module, cond, chains, false, eta);
     dppo_tensor *weighted = dppo_mul(cx, dppo_neg(cx, chain_logprobs(cx, model, logprobs)), advantage);
     *loss_actor = dppo_mean(cx, weighted, 0, NULL, false);
-    dppo_tensor *pred = dppo_squeeze(cx, dppo_critic_obs_forward(cx, model->critic, state));
+    dppo_tensor *pred = dppo_squeeze(cx, dppo_critic_forward(cx, model->critic, cond));
     *loss_critic = dppo_mse_loss(cx, pred, reward);
     return dppo_context_status(cx);
 }
@@ -336,9 +329,9 @@ static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, d
 dppo_status dppo_vpg_diffusion_new(const char *type, const dppo_config *config, dppo_generator *generator,
                                    dppo_diffusion **model) {
     dppo_module *actor = NULL, *critic = NULL, *eta = NULL;
-    const dppo_nested nested[] = {{"actor", "DiffusionMLP", &actor, false},
-                                  {"critic", "CriticObs", &critic, false},
-                                  {"eta", "EtaFixed", &eta, true}};
+    const dppo_nested nested[] = {{"actor", dppo_noise_networks, &actor, false},
+                                  {"critic", dppo_critics, &critic, false},
+                                  {"eta", dppo_etas, &eta, true}};
     *model = NULL;
     DPPO_TRY(dppo_build_nested(config, generator, 3, nested));
     dppo_status status = dppo_diffusion_new(type, config, dppo_config_get(config, "actor"), model);

@@ -24,12 +24,20 @@ dppo_status dppo_build_module(const dppo_config *config, dppo_generator *generat
     return dppo_fail(DPPO_MISSING, "_target_ %s: there is no such model here", target);
 }
 
+static bool known_target(const char *target) {
+    for (size_t i = 0; i < sizeof builders / sizeof *builders; i++)
+        if (strcmp(builders[i].target, target) == 0) return true;
+    return false;
+}
+
+/* A class of the wrong kind is a mistake; one that there is not at all is missing. */
 static dppo_status build_one(const dppo_config *node, dppo_generator *generator, const dppo_nested *nested) {
     const char *target = dppo_config_target(node);
-    if (!target || strcmp(target, nested->type) != 0)
-        return dppo_fail(DPPO_INVALID, "%s must be a %s, not %s", nested->key, nested->type,
-                         target ? target : "a plain value");
-    return dppo_build_module(node, generator, nested->module);
+    for (const char *const *type = nested->types; target && *type; type++)
+        if (strcmp(target, *type) == 0) return dppo_build_module(node, generator, nested->module);
+    if (target && !known_target(target)) return dppo_build_module(node, generator, nested->module);
+    return dppo_fail(DPPO_INVALID, "%s must be a %s%s, not %s", nested->key, nested->types[0],
+                     nested->types[1] ? " or one of its kind" : "", target ? target : "a plain value");
 }
 
 static const dppo_nested *find_nested(const char *key, size_t count, const dppo_nested *nested) {

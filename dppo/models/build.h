@@ -16,6 +16,7 @@
     X(SinusoidalPosEmb, sinusoidal_pos_emb)                                                                  \
     X(DiffusionMLP, diffusion_mlp)                                                                           \
     X(CriticObs, critic_obs)                                                                                 \
+    X(CriticObsAct, critic_obs_act)                                                                          \
     X(Gaussian_MLP, gaussian_mlp)                                                                            \
     X(GaussianModel, gaussian_model)                                                                         \
     X(VPG_Gaussian, vpg_gaussian)                                                                            \
@@ -51,9 +52,10 @@ dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *che
 DPPO_TARGETS(DPPO_DECLARE_BUILDER)
 #undef DPPO_DECLARE_BUILDER
 
-/* A nested module: its key, the class it must be, where to put it. */
+/* A nested module: its key, the classes it may be (ended by NULL), where to put it. */
 typedef struct dppo_nested {
-    const char *key, *type;
+    const char *key;
+    const char *const *types;
     dppo_module **module; /* owned by the caller once set */
     bool optional;
 } dppo_nested;

@@ -31,8 +31,8 @@ dppo_status dppo_build_critic_obs(const dppo_config *config, dppo_generator *gen
     return dppo_build_finish(status, &self->module, module);
 }
 
-dppo_tensor *dppo_critic_obs_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *state) {
-    return dppo_any_mlp_forward(cx, ((const critic_obs *)module)->Q1, dppo_flatten_rows(cx, state));
+dppo_tensor *dppo_critic_obs_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond) {
+    return dppo_any_mlp_forward(cx, ((const critic_obs *)module)->Q1, dppo_flatten_rows(cx, cond.state));
 }
 
 dppo_tensor *dppo_flatten_rows(dppo_cx *cx, dppo_tensor *input) {

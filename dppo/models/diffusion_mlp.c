@@ -142,13 +142,13 @@ static dppo_tensor *time_embedding(dppo_cx *cx, const diffusion_mlp *self, dppo_
 }
 
 dppo_tensor *dppo_diffusion_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *x,
-                                        dppo_tensor *time, dppo_tensor *state) {
+                                        dppo_tensor *time, dppo_cond cond) {
     const diffusion_mlp *self = (const diffusion_mlp *)module;
-    if (!x || !time || !state) return NULL;
+    if (!x || !time || !cond.state) return NULL;
     dppo_tensor *chunk = dppo_flatten_rows(cx, x);
-    dppo_tensor *cond = dppo_flatten_rows(cx, state);
-    if (self->cond_mlp) cond = dppo_mlp_forward(cx, self->cond_mlp, cond, NULL);
-    dppo_tensor *parts[] = {chunk, time_embedding(cx, self, time), cond};
+    dppo_tensor *state = dppo_flatten_rows(cx, cond.state);
+    if (self->cond_mlp) state = dppo_mlp_forward(cx, self->cond_mlp, state, NULL);
+    dppo_tensor *parts[] = {chunk, time_embedding(cx, self, time), state};
     dppo_tensor *out = dppo_any_mlp_forward(cx, self->mlp_mean, dppo_cat(cx, 3, parts, -1));
     return dppo_reshape(cx, out, 3, x->shape);
 }

@@ -36,7 +36,7 @@ dppo_status dppo_build_gaussian_model(const dppo_config *config, dppo_generator 
                                       dppo_module **module) {
     static const char *const keys[] = {"network", DPPO_GAUSSIAN_KEYS, NULL};
     dppo_module *network = NULL;
-    const dppo_nested nested[] = {{"network", "Gaussian_MLP", &network, false}};
+    const dppo_nested nested[] = {{"network", dppo_gaussian_networks, &network, false}};
     DPPO_TRY(dppo_config_allow(config, "GaussianModel", keys));
     DPPO_TRY(dppo_build_nested(config, generator, 1, nested));
     dppo_gaussian *model = NULL;
@@ -50,11 +50,10 @@ dppo_status dppo_build_gaussian_model(const dppo_config *config, dppo_generator 
  * ------------------------------------------------------------------------------------------ */
 
 /* A GaussianModel has no frozen actor: use_base_policy changes nothing there. */
-bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_tensor *state,
-                                bool deterministic, bool use_base_policy, dppo_tensor **mean,
-                                dppo_tensor **scale) {
+bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_cond cond, bool deterministic,
+                                bool use_base_policy, dppo_tensor **mean, dppo_tensor **scale) {
     const dppo_module *network = use_base_policy && model->actor ? model->actor : model->network;
-    if (!dppo_gaussian_mlp_forward(cx, network, state, mean, scale)) return false;
+    if (!dppo_gaussian_network_forward(cx, network, cond, mean, scale)) return false;
     if (deterministic) *scale = dppo_mul_scalar(cx, dppo_ones_like(cx, *mean), 1e-4);
     return *scale != NULL;
 }
@@ -88,13 +87,13 @@ static dppo_tensor *squashed_log_prob(dppo_cx *cx, dppo_tensor *log_prob, dppo_t
     return dppo_sub(cx, log_prob, dppo_log(cx, dppo_add_scalar(cx, slope, 1e-6)));
 }
 
-dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                    dppo_gaussian_options options, dppo_tensor **log_prob) {
     const int actions[] = {1};
     const dppo_gaussian *model = dppo_gaussian_of(module);
     dppo_tensor *mean, *scale;
     if (log_prob) *log_prob = NULL;
-    if (!dppo_gaussian_distribution(cx, model, state, options.deterministic, options.use_base_policy, &mean,
+    if (!dppo_gaussian_distribution(cx, model, cond, options.deterministic, options.use_base_policy, &mean,
                                     &scale))
         return NULL;
     dppo_tensor *action = draw(cx, mean, scale, options.reparameterize);
@@ -105,17 +104,17 @@ dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor
         if (density) density = squashed_log_prob(cx, density, action);
     }
     if (density) *log_prob = dppo_sum(cx, density, 1, actions, false);
-    return dppo_reshape(cx, action, 3, (const int64_t[]){state->shape[0], model->horizon_steps, -1});
+    return dppo_reshape(cx, action, 3, (const int64_t[]){cond.state->shape[0], model->horizon_steps, -1});
 }
 
 /* -- supervised training
  * -------------------------------------------------------------------------------------- */
 
-dppo_tensor *dppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *true_action,
-                                dppo_tensor *state, double ent_coef, dppo_tensor **entropy) {
+dppo_tensor *dppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *true_action, dppo_cond cond,
+                                double ent_coef, dppo_tensor **entropy) {
     dppo_tensor *mean, *scale;
     *entropy = NULL;
-    if (!dppo_gaussian_distribution(cx, dppo_gaussian_of(module), state, false, false, &mean, &scale))
+    if (!dppo_gaussian_distribution(cx, dppo_gaussian_of(module), cond, false, false, &mean, &scale))
         return NULL;
     dppo_tensor *loss =
         dppo_neg(cx, dppo_normal_log_prob(cx, mean, scale, dppo_flatten_rows(cx, true_action)));

@@ -37,24 +37,24 @@ typedef struct dppo_gaussian_options {
 
 /* GaussianModel.forward: state (B, To, Do) -> actions (B, Ta, Da); draws randn (B, Ta Da). With get_logprob
  * the sum of log-probabilities (B) goes to *log_prob, which may be NULL otherwise. */
-dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                    dppo_gaussian_options options, dppo_tensor **log_prob);
 /* VPG_Gaussian.forward: the same without gradients. */
-dppo_tensor *dppo_vpg_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
-                                       bool deterministic, bool use_base_policy);
+dppo_tensor *dppo_vpg_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
+                                       bool use_base_policy);
 
 /* GaussianModel.loss: -mean log p(true_action) - ent_coef entropy, rank 0. true_action (B, Ta, Da); *entropy
  * rank 0. */
-dppo_tensor *dppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *true_action,
-                                dppo_tensor *state, double ent_coef, dppo_tensor **entropy);
+dppo_tensor *dppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *true_action, dppo_cond cond,
+                                double ent_coef, dppo_tensor **entropy);
 
 /* VPG_Gaussian.get_logprobs: actions (B, Ta, Da) -> *log_prob (B), mean over Ta Da; *entropy, *std rank 0. */
-dppo_status dppo_vpg_gaussian_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_status dppo_vpg_gaussian_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                            dppo_tensor *actions, bool use_base_policy, dppo_tensor **log_prob,
                                            dppo_tensor **entropy, dppo_tensor **std);
 
 /* PPO_Gaussian.loss: actions (B, Ta, Da), the others (B). */
-dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state, dppo_tensor *actions,
+dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond, dppo_tensor *actions,
                                    dppo_tensor *returns, dppo_tensor *oldvalues, dppo_tensor *advantages,
                                    dppo_tensor *oldlogprobs, bool use_bc_loss, dppo_ppo_loss *loss);
 

@@ -12,9 +12,8 @@
 dppo_status dppo_gaussian_new(const char *type, const dppo_config *config, dppo_gaussian **model);
 
 /* forward_train: mean and standard deviation, each (B, Ta Da); false after a failure. */
-bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_tensor *state,
-                                bool deterministic, bool use_base_policy, dppo_tensor **mean,
-                                dppo_tensor **scale);
+bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_cond cond, bool deterministic,
+                                bool use_base_policy, dppo_tensor **mean, dppo_tensor **scale);
 
 /* VPG_Gaussian and its heirs (vpg_gaussian.c); `keys` is what the config may have. */
 dppo_status dppo_vpg_gaussian_new(const char *type, const char *const *keys, const dppo_config *config,

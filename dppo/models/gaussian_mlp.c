@@ -135,17 +135,17 @@ static dppo_tensor *head_std(dppo_cx *cx, const gaussian_mlp *self, dppo_tensor 
     return std_of(cx, dppo_add(cx, self->logvar_min, offset));
 }
 
-dppo_tensor *dppo_gaussian_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *state,
+dppo_tensor *dppo_gaussian_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
                                        dppo_tensor **mean, dppo_tensor **scale) {
     const gaussian_mlp *self = (const gaussian_mlp *)module;
-    dppo_tensor *features = dppo_flatten_rows(cx, state);
+    dppo_tensor *features = dppo_flatten_rows(cx, cond.state);
     if (self->mlp_base) features = dppo_any_mlp_forward(cx, self->mlp_base, features);
     *mean = dppo_any_mlp_forward(cx, self->mlp_mean, features);
     if (self->tanh_output) *mean = dppo_tanh(cx, *mean);
     *scale = NULL;
     if (!*mean) return NULL;
     if (self->logvar)
-        *scale = learned_fixed_std(cx, self, state->shape[0]);
+        *scale = learned_fixed_std(cx, self, cond.state->shape[0]);
     else if (!isnan(self->fixed_std))
         *scale = dppo_mul_scalar(cx, dppo_ones_like(cx, *mean), self->fixed_std);
     else

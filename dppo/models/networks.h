@@ -10,6 +10,43 @@
 #include "config/config.h"
 #include "nn/module.h"
 
+/* -- what a policy is conditioned on
+ * ----------------------------------------------------------------------------------------- */
+typedef struct dppo_cond {
+    dppo_tensor *state; /* (B, To, Do) */
+    dppo_tensor *rgb;   /* (B, To, C, H, W), or NULL without images */
+} dppo_cond;
+
+static inline dppo_cond dppo_cond_of(dppo_tensor *state) {
+    return (dppo_cond){.state = state};
+}
+dppo_cond dppo_cond_index_select(dppo_cx *cx, dppo_cond cond, dppo_tensor *rows); /* rows (n) int64 */
+/* Each row n times, one after the other: B n rows. */
+dppo_cond dppo_cond_repeat_rows(dppo_cx *cx, dppo_cond cond, int64_t n);
+
+/* -- families: classes that stand in for each other
+ * -------------------------------------------------------------------------- */
+/* The class and the name of its forward function, dppo_<name>_forward. The lists of names, ended by NULL, are
+ * for builders. */
+#define DPPO_NOISE_NETWORKS(X) X(DiffusionMLP, diffusion_mlp)
+#define DPPO_GAUSSIAN_NETWORKS(X) X(Gaussian_MLP, gaussian_mlp)
+#define DPPO_CRITICS(X) X(CriticObs, critic_obs)
+extern const char *const dppo_noise_networks[], *const dppo_gaussian_networks[], *const dppo_critics[];
+
+/* The predicted noise (or x0). x (B, Ta, Da), time (B) int64 -> (B, Ta, Da). */
+typedef dppo_tensor *dppo_noise_network(dppo_cx *cx, const dppo_module *module, dppo_tensor *x,
+                                        dppo_tensor *time, dppo_cond cond);
+/* Returns mean (B, Ta Da), also in *mean; scale (B, Ta Da). */
+typedef dppo_tensor *dppo_gaussian_network(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
+                                           dppo_tensor **mean, dppo_tensor **scale);
+/* The value of a state, (B, 1). */
+typedef dppo_tensor *dppo_critic(dppo_cx *cx, const dppo_module *module, dppo_cond cond);
+
+/* Whichever of its family `module` is. */
+dppo_noise_network dppo_noise_network_forward;
+dppo_gaussian_network dppo_gaussian_network_forward;
+dppo_critic dppo_critic_forward;
+
 /* -- options shared by the two kinds of MLP
  * ------------------------------------------------------------------- */
 enum { DPPO_MAX_LAYERS = 32 };
@@ -55,17 +92,16 @@ dppo_tensor *dppo_any_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_t
 /* SinusoidalPosEmb. x (B) or (B, 1), int64 -> (B, dim) or (B, 1, dim). */
 dppo_tensor *dppo_sinusoidal_pos_emb_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *x);
 
-/* DiffusionMLP: the predicted noise (or x0). x (B, Ta, Da), time (B) int64, state (B, To, Do) -> (B, Ta, Da).
- */
-dppo_tensor *dppo_diffusion_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *x,
-                                        dppo_tensor *time, dppo_tensor *state);
+#define DPPO_DECLARE_NOISE_NETWORK(type, name) dppo_noise_network dppo_##name##_forward;
+#define DPPO_DECLARE_GAUSSIAN_NETWORK(type, name) dppo_gaussian_network dppo_##name##_forward;
+#define DPPO_DECLARE_CRITIC(type, name) dppo_critic dppo_##name##_forward;
+DPPO_NOISE_NETWORKS(DPPO_DECLARE_NOISE_NETWORK)
+DPPO_GAUSSIAN_NETWORKS(DPPO_DECLARE_GAUSSIAN_NETWORK)
+DPPO_CRITICS(DPPO_DECLARE_CRITIC)
 
-/* CriticObs. state (B, To, Do) -> (B, 1). */
-dppo_tensor *dppo_critic_obs_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *state);
-
-/* Gaussian_MLP. state (B, To, Do) -> mean (B, Ta Da), returned too, and scale (B, Ta Da). */
-dppo_tensor *dppo_gaussian_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *state,
-                                       dppo_tensor **mean, dppo_tensor **scale);
+/* CriticObsAct: the value of an action (B, Ta, Da) in a state, (B). *q2 is NULL with double_q: false. */
+dppo_tensor *dppo_critic_obs_act_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
+                                         dppo_tensor *action, dppo_tensor **q2);
 
 /* (B, ...) -> (B, n), the original's view(B, -1). */
 dppo_tensor *dppo_flatten_rows(dppo_cx *cx, dppo_tensor *input);

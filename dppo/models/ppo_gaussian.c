@@ -23,10 +23,10 @@ static dppo_tensor *clipped_logprobs(dppo_cx *cx, dppo_tensor *logprobs) {
 }
 
 /* Probability, under the trained policy, of what the frozen one would do (arXiv 2403.03949, eq. 2). */
-static dppo_tensor *behaviour_cloning_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state) {
+static dppo_tensor *behaviour_cloning_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond) {
     dppo_tensor *logprobs, *entropy, *std;
-    dppo_tensor *samples = dppo_vpg_gaussian_forward(cx, module, state, false, true);
-    if (dppo_vpg_gaussian_get_logprobs(cx, module, state, samples, false, &logprobs, &entropy, &std) !=
+    dppo_tensor *samples = dppo_vpg_gaussian_forward(cx, module, cond, false, true);
+    if (dppo_vpg_gaussian_get_logprobs(cx, module, cond, samples, false, &logprobs, &entropy, &std) !=
         DPPO_OK)
         return NULL;
     return dppo_neg(cx, dppo_mean(cx, clipped_logprobs(cx, logprobs), 0, NULL, false));
@@ -46,7 +46,7 @@ static void diagnose(dppo_cx *cx, const dppo_gaussian *model, dppo_tensor *logra
     dppo_set_grad_enabled(cx, grad_enabled);
 }
 
-dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor *state, dppo_tensor *actions,
+dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond, dppo_tensor *actions,
                                    dppo_tensor *returns, dppo_tensor *oldvalues, dppo_tensor *advantages,
                                    dppo_tensor *oldlogprobs, bool use_bc_loss, dppo_ppo_loss *loss) {
     const int64_t flat[] = {-1};
@@ -54,11 +54,11 @@ dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor
     double clip = model->clip_ploss_coef;
     dppo_tensor *newlogprobs, *entropy, *std;
     *loss = (dppo_ppo_loss){0};
-    DPPO_TRY(dppo_vpg_gaussian_get_logprobs(cx, module, state, actions, false, &newlogprobs, &entropy, &std));
+    DPPO_TRY(dppo_vpg_gaussian_get_logprobs(cx, module, cond, actions, false, &newlogprobs, &entropy, &std));
     newlogprobs = clipped_logprobs(cx, newlogprobs);
     oldlogprobs = clipped_logprobs(cx, oldlogprobs);
     loss->entropy_loss = dppo_neg(cx, entropy);
-    if (use_bc_loss) loss->bc_loss = behaviour_cloning_loss(cx, module, state);
+    if (use_bc_loss) loss->bc_loss = behaviour_cloning_loss(cx, module, cond);
 
     dppo_tensor *logratio = dppo_sub(cx, newlogprobs, oldlogprobs);
     dppo_tensor *ratio = dppo_exp(cx, logratio);
@@ -66,7 +66,7 @@ dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_tensor
 
     if (model->norm_adv) advantages = dppo_normalize_advantages(cx, advantages);
     loss->pg_loss = dppo_clipped_surrogate(cx, advantages, ratio, dppo_clamp(cx, ratio, 1 - clip, 1 + clip));
-    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_obs_forward(cx, model->critic, state), 1, flat);
+    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, model->critic, cond), 1, flat);
     loss->v_loss = dppo_clipped_value_loss(cx, newvalues, oldvalues, returns, model->clip_vloss_coef);
     return dppo_context_status(cx);
 }

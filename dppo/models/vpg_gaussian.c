@@ -21,8 +21,8 @@ static dppo_status adopt_all(const dppo_config *config, dppo_gaussian *model, dp
 dppo_status dppo_vpg_gaussian_new(const char *type, const char *const *keys, const dppo_config *config,
                                   dppo_generator *generator, dppo_gaussian **model) {
     dppo_module *actor = NULL, *critic = NULL;
-    const dppo_nested nested[] = {{"actor", "Gaussian_MLP", &actor, false},
-                                  {"critic", "CriticObs", &critic, false}};
+    const dppo_nested nested[] = {{"actor", dppo_gaussian_networks, &actor, false},
+                                  {"critic", dppo_critics, &critic, false}};
     *model = NULL;
     DPPO_TRY(dppo_config_allow(config, type, keys));
     DPPO_TRY(dppo_build_nested(config, generator, 2, nested));
@@ -44,22 +44,22 @@ dppo_status dppo_build_vpg_gaussian(const dppo_config *config, dppo_generator *g
     return dppo_build_finish(status, model ? &model->module : NULL, module);
 }
 
-dppo_tensor *dppo_vpg_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
-                                       bool deterministic, bool use_base_policy) {
+dppo_tensor *dppo_vpg_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,
+                                       bool use_base_policy) {
     dppo_gaussian_options options = {.deterministic = deterministic, .use_base_policy = use_base_policy};
     bool grad_enabled = dppo_set_grad_enabled(cx, false);
-    dppo_tensor *actions = dppo_gaussian_forward(cx, module, state, options, NULL);
+    dppo_tensor *actions = dppo_gaussian_forward(cx, module, cond, options, NULL);
     dppo_set_grad_enabled(cx, grad_enabled);
     return actions;
 }
 
-dppo_status dppo_vpg_gaussian_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_tensor *state,
+dppo_status dppo_vpg_gaussian_get_logprobs(dppo_cx *cx, dppo_module *module, dppo_cond cond,
                                            dppo_tensor *actions, bool use_base_policy, dppo_tensor **log_prob,
                                            dppo_tensor **entropy, dppo_tensor **std) {
     const int last[] = {-1};
     dppo_tensor *mean, *scale;
     *log_prob = *entropy = *std = NULL;
-    if (!dppo_gaussian_distribution(cx, dppo_gaussian_of(module), state, false, use_base_policy, &mean,
+    if (!dppo_gaussian_distribution(cx, dppo_gaussian_of(module), cond, false, use_base_policy, &mean,
                                     &scale))
         return dppo_context_status(cx);
     dppo_tensor *density = dppo_normal_log_prob(cx, mean, scale, dppo_flatten_rows(cx, actions));

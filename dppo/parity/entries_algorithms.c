@@ -185,7 +185,7 @@ static dppo_status updates_minibatch(updates *self, dppo_call *call, const float
     dppo_ppo_loss loss = {0};
     dppo_trace_row row;
     DPPO_TRY(dppo_ppo_diffusion_loss(
-        cx, ppo->base.model, dppo_index_select(cx, state, 0, parts[0]),
+        cx, ppo->base.model, dppo_cond_of(dppo_index_select(cx, state, 0, parts[0])),
         dppo_ppo_rows(ppo, dppo_f32(chains), row_count * (steps + 1), previous, 3, chunk),
         dppo_ppo_rows(ppo, dppo_f32(chains), row_count * (steps + 1), next, 3, chunk), parts[1],
         dppo_index_select(cx, returns, 0, parts[0]), dppo_index_select(cx, values, 0, parts[0]),
@@ -210,8 +210,9 @@ static dppo_status old_logprobs(updates *self, dppo_call *call, const float **ou
         return dppo_fail(DPPO_INVALID, "in/chains: not (R, %lld, Ta, Da)", (long long)(steps + 1));
     self->chain_length = steps + 1;
     bool before = dppo_set_grad_enabled(cx, false);
-    dppo_tensor *logprobs = dppo_contiguous(
-        cx, dppo_vpg_diffusion_get_logprobs(cx, self->ppo.base.model, state, chains, false, NULL));
+    dppo_tensor *logprobs =
+        dppo_contiguous(cx, dppo_vpg_diffusion_get_logprobs(cx, self->ppo.base.model, dppo_cond_of(state),
+                                                            chains, false, NULL));
     dppo_set_grad_enabled(cx, before);
     if (!logprobs) return dppo_context_status(cx);
     *out = dppo_f32(logprobs);
@@ -299,7 +300,7 @@ static dppo_status pretraining_run(pretraining *self, dppo_call *call) {
     dppo_tensor *losses = dppo_result(cx, DPPO_F64, 1, &steps);
     for (int64_t i = 0; losses && i < steps; i++) {
         dppo_tensor *loss = dppo_diffusion_loss(cx, self->model, dppo_select(cx, actions, 0, i),
-                                                dppo_select(cx, state, 0, i));
+                                                dppo_cond_of(dppo_select(cx, state, 0, i)));
         dppo_optimizer_zero_grad(self->trained.optimizer);
         DPPO_TRY(dppo_backward(cx, 1, &loss, NULL));
         dppo_f64(losses)[i] = dppo_item(cx, loss);

@@ -7,9 +7,9 @@ static dppo_status flag(dppo_call *call, const char *name, bool *value) {
 }
 
 /* The module of the case and its observations. */
-static dppo_status start(dppo_call *call, const char *state_name, dppo_module **module, dppo_tensor **state) {
+static dppo_status start(dppo_call *call, const char *cond_name, dppo_module **module, dppo_cond *cond) {
     DPPO_TRY(dppo_call_build(call, module));
-    return dppo_call_input(call, state_name, state);
+    return dppo_call_cond(call, cond_name, cond);
 }
 
 /* -- schedule
@@ -60,10 +60,9 @@ static dppo_status call_schedule(dppo_call *call) {
 
 static dppo_status call_eta_fixed(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
-    return dppo_call_output(call, "result",
-                            dppo_eta_fixed_forward(dppo_call_context(call), module, state->shape[0]));
+    dppo_cond cond;
+    DPPO_TRY(start(call, "cond", &module, &cond));
+    return dppo_call_output(call, "result", dppo_eta_forward(dppo_call_context(call), module, cond));
 }
 
 /* -- DiffusionModel
@@ -71,9 +70,10 @@ static dppo_status call_eta_fixed(dppo_call *call) {
 
 static dppo_status call_diffusion_forward(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *trajectories;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
-    DPPO_TRY(dppo_diffusion_forward(dppo_call_context(call), module, state, true, &trajectories));
+    dppo_cond cond;
+    dppo_tensor *trajectories;
+    DPPO_TRY(start(call, "cond", &module, &cond));
+    DPPO_TRY(dppo_diffusion_forward(dppo_call_context(call), module, cond, true, &trajectories));
     return dppo_call_output(call, "trajectories", trajectories);
 }
 
@@ -89,10 +89,11 @@ static dppo_status step_inputs(dppo_call *call, dppo_module *module, dppo_tensor
 
 static dppo_status call_diffusion_p_mean_var(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *x, *t, *state, *index, *logvar = NULL;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    dppo_cond cond;
+    dppo_tensor *x, *t, *index, *logvar = NULL;
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(step_inputs(call, module, &x, &t, &index));
-    dppo_tensor *mu = dppo_diffusion_p_mean_var(dppo_call_context(call), module, x, t, state, index, &logvar);
+    dppo_tensor *mu = dppo_diffusion_p_mean_var(dppo_call_context(call), module, x, t, cond, index, &logvar);
     DPPO_TRY(dppo_call_output(call, "mu", mu));
     if (dppo_diffusion_of(module)->use_ddim) return DPPO_OK; /* log 0 in this class: not an answer */
     return dppo_call_output(call, "logvar", logvar);
@@ -111,12 +112,13 @@ static dppo_status call_diffusion_q_sample(dppo_call *call) {
 
 static dppo_status call_diffusion_p_losses(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *x_start, *state, *t;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    dppo_cond cond;
+    dppo_tensor *x_start, *t;
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(dppo_call_input(call, "x_start", &x_start));
     DPPO_TRY(dppo_call_input(call, "t", &t));
     return dppo_call_output(call, "result",
-                            dppo_diffusion_p_losses(dppo_call_context(call), module, x_start, state, t));
+                            dppo_diffusion_p_losses(dppo_call_context(call), module, x_start, cond, t));
 }
 
 /* -- VPGDiffusion
@@ -124,13 +126,14 @@ static dppo_status call_diffusion_p_losses(dppo_call *call) {
 
 static dppo_status call_vpg_diffusion_p_mean_var(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *x, *t, *state, *index, *logvar, *eta;
+    dppo_cond cond;
+    dppo_tensor *x, *t, *index, *logvar, *eta;
     bool use_base_policy = false, deterministic = false;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(step_inputs(call, module, &x, &t, &index));
     DPPO_TRY(flag(call, "use_base_policy", &use_base_policy));
     DPPO_TRY(flag(call, "deterministic", &deterministic));
-    dppo_tensor *mu = dppo_vpg_diffusion_p_mean_var(dppo_call_context(call), module, x, t, state, index,
+    dppo_tensor *mu = dppo_vpg_diffusion_p_mean_var(dppo_call_context(call), module, x, t, cond, index,
                                                     use_base_policy, deterministic, &logvar, &eta);
     DPPO_TRY(dppo_call_output(call, "mu", mu));
     DPPO_TRY(dppo_call_output(call, "logvar", logvar));
@@ -139,13 +142,14 @@ static dppo_status call_vpg_diffusion_p_mean_var(dppo_call *call) {
 
 static dppo_status call_vpg_diffusion_forward(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *trajectories, *chains = NULL;
+    dppo_cond cond;
+    dppo_tensor *trajectories, *chains = NULL;
     bool deterministic = false, return_chain = true, use_base_policy = false;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(flag(call, "deterministic", &deterministic));
     DPPO_TRY(flag(call, "use_base_policy", &use_base_policy));
     DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "return_chain", true, &return_chain));
-    DPPO_TRY(dppo_vpg_diffusion_forward(dppo_call_context(call), module, state, deterministic, return_chain,
+    DPPO_TRY(dppo_vpg_diffusion_forward(dppo_call_context(call), module, cond, deterministic, return_chain,
                                         use_base_policy, &trajectories, &chains));
     DPPO_TRY(dppo_call_output(call, "trajectories", trajectories));
     return return_chain ? dppo_call_output(call, "chains", chains) : DPPO_OK;
@@ -162,38 +166,41 @@ static dppo_status output_logprobs(dppo_call *call, dppo_tensor *logprobs, dppo_
 
 static dppo_status call_vpg_diffusion_get_logprobs(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *chains, *eta;
+    dppo_cond cond;
+    dppo_tensor *chains, *eta;
     bool use_base_policy = false;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(dppo_call_input(call, "chains", &chains));
     DPPO_TRY(flag(call, "use_base_policy", &use_base_policy));
     dppo_cx *cx = dppo_call_context(call);
-    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, module, state, chains, use_base_policy, &eta);
+    dppo_tensor *logprobs = dppo_vpg_diffusion_get_logprobs(cx, module, cond, chains, use_base_policy, &eta);
     return output_logprobs(call, logprobs, eta);
 }
 
 static dppo_status call_vpg_diffusion_get_logprobs_subsample(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *chains_prev, *chains_next, *denoising_inds, *eta;
+    dppo_cond cond;
+    dppo_tensor *chains_prev, *chains_next, *denoising_inds, *eta;
     bool use_base_policy = false;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(dppo_call_input(call, "chains_prev", &chains_prev));
     DPPO_TRY(dppo_call_input(call, "chains_next", &chains_next));
     DPPO_TRY(dppo_call_input(call, "denoising_inds", &denoising_inds));
     DPPO_TRY(flag(call, "use_base_policy", &use_base_policy));
     dppo_tensor *logprobs =
-        dppo_vpg_diffusion_get_logprobs_subsample(dppo_call_context(call), module, state, chains_prev,
+        dppo_vpg_diffusion_get_logprobs_subsample(dppo_call_context(call), module, cond, chains_prev,
                                                   chains_next, denoising_inds, use_base_policy, &eta);
     return output_logprobs(call, logprobs, eta);
 }
 
 static dppo_status call_vpg_diffusion_loss(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *chains, *reward, *loss_actor, *loss_critic, *eta;
-    DPPO_TRY(start(call, "cond/state", &module, &state));
+    dppo_cond cond;
+    dppo_tensor *chains, *reward, *loss_actor, *loss_critic, *eta;
+    DPPO_TRY(start(call, "cond", &module, &cond));
     DPPO_TRY(dppo_call_input(call, "chains", &chains));
     DPPO_TRY(dppo_call_input(call, "reward", &reward));
-    DPPO_TRY(dppo_vpg_diffusion_loss(dppo_call_context(call), module, state, chains, reward, &loss_actor,
+    DPPO_TRY(dppo_vpg_diffusion_loss(dppo_call_context(call), module, cond, chains, reward, &loss_actor,
                                      &loss_critic, &eta));
     DPPO_TRY(dppo_call_output(call, "loss_actor", loss_actor));
     DPPO_TRY(dppo_call_output(call, "loss_critic", loss_critic));
@@ -205,12 +212,12 @@ static dppo_status call_vpg_diffusion_loss(dppo_call *call) {
 
 static dppo_status call_ppo_diffusion_loss(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *chains_prev, *chains_next, *denoising_inds, *returns, *oldvalues, *advantages,
-        *oldlogprobs;
+    dppo_cond cond;
+    dppo_tensor *chains_prev, *chains_next, *denoising_inds, *returns, *oldvalues, *advantages, *oldlogprobs;
     bool use_bc_loss = false;
     int64_t reward_horizon = 0;
     dppo_ppo_loss loss;
-    DPPO_TRY(start(call, "obs/state", &module, &state));
+    DPPO_TRY(start(call, "obs", &module, &cond));
     DPPO_TRY(dppo_call_input(call, "chains_prev", &chains_prev));
     DPPO_TRY(dppo_call_input(call, "chains_next", &chains_next));
     DPPO_TRY(dppo_call_input(call, "denoising_inds", &denoising_inds));
@@ -220,7 +227,7 @@ static dppo_status call_ppo_diffusion_loss(dppo_call *call) {
     DPPO_TRY(dppo_call_input(call, "oldlogprobs", &oldlogprobs));
     DPPO_TRY(flag(call, "use_bc_loss", &use_bc_loss));
     DPPO_TRY(dppo_config_int_or(dppo_call_case(call)->args, "reward_horizon", 4, &reward_horizon));
-    DPPO_TRY(dppo_ppo_diffusion_loss(dppo_call_context(call), module, state, chains_prev, chains_next,
+    DPPO_TRY(dppo_ppo_diffusion_loss(dppo_call_context(call), module, cond, chains_prev, chains_next,
                                      denoising_inds, returns, oldvalues, advantages, oldlogprobs, use_bc_loss,
                                      reward_horizon, &loss));
     DPPO_TRY(dppo_call_output_f64(call, "eta", loss.eta_or_std));

@@ -4,6 +4,7 @@
 #include "models/gaussian.h"
 #include "models/networks.h"
 
+#include <stdio.h>
 #include <string.h>
 
 dppo_status dppo_call_build(dppo_call *call, dppo_module **module) {
@@ -16,6 +17,14 @@ dppo_status dppo_call_build(dppo_call *call, dppo_module **module) {
     dppo_generator *generator = c->state.count ? NULL : dppo_context_generator(dppo_call_context(call));
     DPPO_TRY(dppo_build_module(c->init, generator, module));
     return dppo_call_module(call, *module, false);
+}
+
+dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond) {
+    char path[64];
+    snprintf(path, sizeof path, "%s/rgb", name);
+    cond->rgb = dppo_call_input_or_null(call, path);
+    snprintf(path, sizeof path, "%s/state", name);
+    return dppo_call_input(call, path, &cond->state);
 }
 
 /* -- networks
@@ -49,26 +58,46 @@ static dppo_status call_sinusoidal_pos_emb(dppo_call *call) {
 }
 
 static dppo_status call_critic_obs(dppo_call *call) {
-    return call_forward(call, "cond/state", dppo_critic_obs_forward);
+    dppo_module *module;
+    dppo_cond cond;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
+    return dppo_call_output(call, "result", dppo_critic_forward(dppo_call_context(call), module, cond));
+}
+
+/* One estimate is `result`, two are `q1` and `q2`. */
+static dppo_status call_critic_obs_act(dppo_call *call) {
+    dppo_module *module;
+    dppo_cond cond;
+    dppo_tensor *action, *q2;
+    DPPO_TRY(dppo_call_build(call, &module));
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
+    DPPO_TRY(dppo_call_input(call, "action", &action));
+    dppo_tensor *q1 = dppo_critic_obs_act_forward(dppo_call_context(call), module, cond, action, &q2);
+    if (!q2) return dppo_call_output(call, "result", q1);
+    DPPO_TRY(dppo_call_output(call, "q1", q1));
+    return dppo_call_output(call, "q2", q2);
 }
 
 static dppo_status call_diffusion_mlp(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *x, *time, *state;
+    dppo_tensor *x, *time;
+    dppo_cond cond;
     DPPO_TRY(dppo_call_build(call, &module));
     DPPO_TRY(dppo_call_input(call, "x", &x));
     DPPO_TRY(dppo_call_input(call, "time", &time));
-    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
-    dppo_tensor *result = dppo_diffusion_mlp_forward(dppo_call_context(call), module, x, time, state);
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
+    dppo_tensor *result = dppo_noise_network_forward(dppo_call_context(call), module, x, time, cond);
     return dppo_call_output(call, "result", result);
 }
 
 static dppo_status call_gaussian_mlp(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *mean, *scale;
+    dppo_cond cond;
+    dppo_tensor *mean, *scale;
     DPPO_TRY(dppo_call_build(call, &module));
-    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
-    (void)dppo_gaussian_mlp_forward(dppo_call_context(call), module, state, &mean, &scale);
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
+    (void)dppo_gaussian_network_forward(dppo_call_context(call), module, cond, &mean, &scale);
     DPPO_TRY(dppo_call_output(call, "mean", mean));
     return dppo_call_output(call, "scale", scale);
 }
@@ -80,13 +109,14 @@ static dppo_status call_gaussian_forward(dppo_call *call) {
     const dppo_config *args = dppo_call_case(call)->args;
     dppo_gaussian_options options = {0};
     dppo_module *module;
-    dppo_tensor *state, *log_prob;
+    dppo_cond cond;
+    dppo_tensor *log_prob;
     DPPO_TRY(dppo_call_build(call, &module));
-    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
     DPPO_TRY(dppo_config_bool_or(args, "deterministic", false, &options.deterministic));
     DPPO_TRY(dppo_config_bool_or(args, "reparameterize", false, &options.reparameterize));
     DPPO_TRY(dppo_config_bool_or(args, "get_logprob", false, &options.get_logprob));
-    dppo_tensor *action = dppo_gaussian_forward(dppo_call_context(call), module, state, options, &log_prob);
+    dppo_tensor *action = dppo_gaussian_forward(dppo_call_context(call), module, cond, options, &log_prob);
     if (!options.get_logprob) return dppo_call_output(call, "result", action);
     DPPO_TRY(dppo_call_output(call, "action", action));
     return dppo_call_output(call, "log_prob", log_prob);
@@ -94,27 +124,29 @@ static dppo_status call_gaussian_forward(dppo_call *call) {
 
 static dppo_status call_gaussian_loss(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *true_action, *state, *entropy;
+    dppo_cond cond;
+    dppo_tensor *true_action, *entropy;
     double ent_coef = 0;
     DPPO_TRY(dppo_call_build(call, &module));
     DPPO_TRY(dppo_call_input(call, "true_action", &true_action));
-    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
     DPPO_TRY(dppo_config_float(dppo_call_case(call)->args, "ent_coef", &ent_coef));
     dppo_cx *cx = dppo_call_context(call);
     DPPO_TRY(dppo_call_output(call, "loss",
-                              dppo_gaussian_loss(cx, module, true_action, state, ent_coef, &entropy)));
+                              dppo_gaussian_loss(cx, module, true_action, cond, ent_coef, &entropy)));
     return dppo_call_output(call, "entropy", entropy);
 }
 
 static dppo_status call_vpg_gaussian_get_logprobs(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *actions, *log_prob, *entropy, *std;
+    dppo_cond cond;
+    dppo_tensor *actions, *log_prob, *entropy, *std;
     bool use_base_policy = false;
     DPPO_TRY(dppo_call_build(call, &module));
-    DPPO_TRY(dppo_call_input(call, "cond/state", &state));
+    DPPO_TRY(dppo_call_cond(call, "cond", &cond));
     DPPO_TRY(dppo_call_input(call, "actions", &actions));
     DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "use_base_policy", false, &use_base_policy));
-    DPPO_TRY(dppo_vpg_gaussian_get_logprobs(dppo_call_context(call), module, state, actions, use_base_policy,
+    DPPO_TRY(dppo_vpg_gaussian_get_logprobs(dppo_call_context(call), module, cond, actions, use_base_policy,
                                             &log_prob, &entropy, &std));
     DPPO_TRY(dppo_call_output(call, "log_prob", log_prob));
     DPPO_TRY(dppo_call_output(call, "entropy", entropy));
@@ -123,18 +155,19 @@ static dppo_status call_vpg_gaussian_get_logprobs(dppo_call *call) {
 
 static dppo_status call_ppo_gaussian_loss(dppo_call *call) {
     dppo_module *module;
-    dppo_tensor *state, *actions, *returns, *oldvalues, *advantages, *oldlogprobs;
+    dppo_cond cond;
+    dppo_tensor *actions, *returns, *oldvalues, *advantages, *oldlogprobs;
     bool use_bc_loss = false;
     dppo_ppo_loss loss;
     DPPO_TRY(dppo_call_build(call, &module));
-    DPPO_TRY(dppo_call_input(call, "obs/state", &state));
+    DPPO_TRY(dppo_call_cond(call, "obs", &cond));
     DPPO_TRY(dppo_call_input(call, "actions", &actions));
     DPPO_TRY(dppo_call_input(call, "returns", &returns));
     DPPO_TRY(dppo_call_input(call, "oldvalues", &oldvalues));
     DPPO_TRY(dppo_call_input(call, "advantages", &advantages));
     DPPO_TRY(dppo_call_input(call, "oldlogprobs", &oldlogprobs));
     DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "use_bc_loss", false, &use_bc_loss));
-    DPPO_TRY(dppo_ppo_gaussian_loss(dppo_call_context(call), module, state, actions, returns, oldvalues,
+    DPPO_TRY(dppo_ppo_gaussian_loss(dppo_call_context(call), module, cond, actions, returns, oldvalues,
                                     advantages, oldlogprobs, use_bc_loss, &loss));
     DPPO_TRY(dppo_call_output_f64(call, "std", loss.eta_or_std));
     if (!loss.bc_loss) DPPO_TRY(dppo_call_output_f64(call, "bc_loss", 0)); /* 0.0 there, a float */
@@ -153,6 +186,7 @@ dppo_status dppo_call_output_ppo_loss(dppo_call *call, const dppo_ppo_loss *loss
 
 const dppo_entry dppo_entries_models[] = {
     {"CriticObs", call_critic_obs},
+    {"CriticObsAct", call_critic_obs_act},
     {"DiffusionMLP", call_diffusion_mlp},
     {"GaussianModel.forward", call_gaussian_forward},
     {"GaussianModel.loss", call_gaussian_loss},

@@ -3,6 +3,7 @@
 #define DPPO_PARITY_ENTRIES_MODELS_H
 
 #include "autograd/functions.h"
+#include "models/networks.h"
 #include "models/ppo.h"
 #include "nn/module.h"
 #include "parity/door.h"
@@ -11,6 +12,9 @@
  * ("PPODiffusion.loss"), with the case's state. Freed with the call. Nothing is drawn when there is a state:
  * the draws belong to the call. */
 dppo_status dppo_call_build(dppo_call *call, dppo_module **module);
+
+/* The condition recorded as in/<name>/state and, with images, in/<name>/rgb. */
+dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond);
 
 /* The results that both PPO losses have; eta or std, and a bc_loss that was not asked for, are the caller's.
  */
