@@ -71,7 +71,7 @@ class PpoAgent : public Agent {
   protected:
     void make_optimizers(const Config &config);
     virtual torch::nn::Module &actor() = 0; // as it is now: annealing replaces it
-    virtual CriticObs &critic() = 0;
+    virtual Critic &critic() = 0;
     virtual int64_t pairs_per_row() const = 0; // how many indices a row has in the permutation
     virtual Tensor old_logprobs(const Tensor &state, const Tensor &chains) = 0;
     virtual PpoLoss minibatch_loss(const Data &data, const Tensor &indices) = 0;
@@ -315,7 +315,7 @@ class TrainPPODiffusionAgent : public PpoAgent {
     torch::nn::Module &actor() override {
         return model_->actor_ft();
     }
-    CriticObs &critic() override {
+    Critic &critic() override {
         return model_->critic();
     }
     int64_t pairs_per_row() const override {
@@ -375,7 +375,7 @@ class TrainPPOGaussianAgent : public PpoAgent {
     torch::nn::Module &actor() override {
         return model_->actor_ft();
     }
-    CriticObs &critic() override {
+    Critic &critic() override {
         return model_->critic();
     }
     int64_t pairs_per_row() const override {

@@ -206,9 +206,9 @@ MeanVar DiffusionModel::ddim_mean_eta(const Denoised &d, const Tensor &etas) {
     return {mu, torch::log(sigma.pow(2)), etas};
 }
 
-MeanVar DiffusionModel::p_mean_var(const Tensor &x, const Tensor &t, const Tensor &state, const Tensor &index,
+MeanVar DiffusionModel::p_mean_var(const Tensor &x, const Tensor &t, const Cond &cond, const Tensor &index,
                                    Mode) {
-    const Denoised d = denoise(x, t, index, network_->forward(x, t, state));
+    const Denoised d = denoise(x, t, index, network_->forward(x, t, cond));
     if (!use_ddim_) return ddpm_mean(x, t, d.x_recon);
     const Tensor sigma = extract(schedule_.ddim_sigmas, index, x.dim());
     const Tensor direction = (1.0 - d.alpha_prev - sigma.pow(2)).sqrt() * d.noise;
@@ -233,13 +233,13 @@ Tensor DiffusionModel::clip_final(const Tensor &x, int64_t i) const {
     return torch::clamp(x, -*final_action_clip_value_, *final_action_clip_value_);
 }
 
-Samples DiffusionModel::forward(const Tensor &state, Draws &draws, Mode mode) {
+Samples DiffusionModel::forward(const Cond &cond, Draws &draws, Mode mode) {
     torch::NoGradGuard no_grad;
-    const int64_t batch = state.size(0);
+    const int64_t batch = cond.batch();
     Tensor x = draws.randn({batch, horizon_steps_, action_dim_});
     for (int64_t i = 0; i < sampling_steps(); i++) {
         const int64_t t = step_time(i);
-        const MeanVar step = p_mean_var(x, torch::full({batch}, t, torch::kInt64), state,
+        const MeanVar step = p_mean_var(x, torch::full({batch}, t, torch::kInt64), cond,
                                         torch::full({batch}, i, torch::kInt64), mode);
         Tensor std = torch::exp(0.5 * step.logvar);
         std = use_ddim_ || t == 0 ? torch::zeros_like(std) : torch::clamp(std, 1e-3);
@@ -249,14 +249,14 @@ Samples DiffusionModel::forward(const Tensor &state, Draws &draws, Mode mode) {
     return {x, Tensor()};
 }
 
-Tensor DiffusionModel::loss(const Tensor &x, const Tensor &state, Draws &draws) {
+Tensor DiffusionModel::loss(const Tensor &x, const Cond &cond, Draws &draws) {
     const Tensor t = draws.randint(0, denoising_steps_, {x.size(0)});
-    return p_losses(x, state, t, draws);
+    return p_losses(x, cond, t, draws);
 }
 
-Tensor DiffusionModel::p_losses(const Tensor &x_start, const Tensor &state, const Tensor &t, Draws &draws) {
+Tensor DiffusionModel::p_losses(const Tensor &x_start, const Cond &cond, const Tensor &t, Draws &draws) {
     const Tensor noise = draws.randn(x_start.sizes().vec());
-    const Tensor x_recon = network_->forward(q_sample(x_start, t, noise), t, state);
+    const Tensor x_recon = network_->forward(q_sample(x_start, t, noise), t, cond);
     return torch::mse_loss(x_recon, predict_epsilon_ ? noise : x_start);
 }
 
@@ -273,10 +273,10 @@ Tensor DiffusionModel::fine_tuned_rows(const Tensor &t, const Tensor &index,
 
 // The base network's noise with the rows of fine-tuned steps overwritten by `actor`'s.
 static Tensor mixed_noise(NoiseNetwork &base, NoiseNetwork &actor, const Tensor &rows, const Tensor &x,
-                          const Tensor &t, const Tensor &state) {
-    Tensor noise = base.forward(x, t, state);
+                          const Tensor &t, const Cond &cond) {
+    Tensor noise = base.forward(x, t, cond);
     if (rows.numel() == 0) return noise;
-    const Tensor noise_ft = actor.forward(x.index({rows}), t.index({rows}), state.index({rows}));
+    const Tensor noise_ft = actor.forward(x.index({rows}), t.index({rows}), cond.index(rows));
     return noise.index_put_({rows}, noise_ft);
 }
 
@@ -296,15 +296,17 @@ VPGDiffusion::VPGDiffusion(const Config &config, dppo_generator *weights)
                 std::to_string(ft_denoising_steps_));
     if (config.flag("learn_eta", false) && !use_ddim_) invalid("learn_eta: DDPM has no eta to learn");
     critic_ = build_critic(config.at("critic"), nullptr);
+    if (config.has("eta")) eta_ = build_eta(config.at("eta"), nullptr);
     for (size_t i = 0; weights != nullptr && i < config.size(); i++) {
         if (config.key(i) == "actor") draw_weights(*network_, weights);
         if (config.key(i) == "critic") draw_weights(*critic_, weights);
+        if (config.key(i) == "eta" && eta_) draw_weights(*eta_, weights);
     }
     std::unique_ptr<Checkpoint> checkpoint;
     if (config.has("network_path")) checkpoint = std::make_unique<Checkpoint>(config.text("network_path"));
     if (checkpoint) load_network(*this, *checkpoint);
-    if (config.has("eta")) {
-        eta_ = register_module("eta", build_eta(config.at("eta")));
+    if (eta_) {
+        register_module("eta", eta_);
         if (!config.flag("learn_eta", false)) freeze(*eta_);
     } else if (use_ddim_) {
         invalid("eta: a fine-tuned DDIM policy needs one");
@@ -326,14 +328,14 @@ void VPGDiffusion::step() {
     freeze(*actor_);
 }
 
-MeanVar VPGDiffusion::p_mean_var(const Tensor &x, const Tensor &t, const Tensor &state, const Tensor &index,
+MeanVar VPGDiffusion::p_mean_var(const Tensor &x, const Tensor &t, const Cond &cond, const Tensor &index,
                                  Mode mode) {
     const Tensor rows = fine_tuned_rows(t, index, ft_denoising_steps_);
     NoiseNetwork &actor = mode.use_base_policy ? *actor_ : *actor_ft_;
-    const Denoised d = denoise(x, t, index, mixed_noise(*actor_, actor, rows, x, t, state));
+    const Denoised d = denoise(x, t, index, mixed_noise(*actor_, actor, rows, x, t, cond));
     if (use_ddim_) {
         const Tensor etas =
-            mode.deterministic ? torch::zeros({x.size(0), 1, 1}) : eta_->forward(state).unsqueeze(1);
+            mode.deterministic ? torch::zeros({x.size(0), 1, 1}) : eta_->forward(cond).unsqueeze(1);
         return ddim_mean_eta(d, etas);
     }
     MeanVar result = ddpm_mean(x, t, d.x_recon);
@@ -348,15 +350,15 @@ Tensor VPGDiffusion::noise_std(const MeanVar &step, int64_t t, bool deterministi
     return torch::clamp(std, deterministic ? 1e-3 : min_sampling_denoising_std_);
 }
 
-Samples VPGDiffusion::forward(const Tensor &state, Draws &draws, Mode mode) {
+Samples VPGDiffusion::forward(const Cond &cond, Draws &draws, Mode mode) {
     torch::NoGradGuard no_grad;
-    const int64_t batch = state.size(0), steps = sampling_steps();
+    const int64_t batch = cond.batch(), steps = sampling_steps();
     Tensor x = draws.randn({batch, horizon_steps_, action_dim_});
     std::vector<Tensor> chain;
     if (ft_denoising_steps_ == steps) chain.push_back(x);
     for (int64_t i = 0; i < steps; i++) {
         const int64_t t = step_time(i);
-        const MeanVar step = p_mean_var(x, torch::full({batch}, t, torch::kInt64), state,
+        const MeanVar step = p_mean_var(x, torch::full({batch}, t, torch::kInt64), cond,
                                         torch::full({batch}, i, torch::kInt64), mode);
         const Tensor std = noise_std(step, t, mode.deterministic);
         const Tensor noise = sample_noise(x, draws);
@@ -379,49 +381,46 @@ Tensor VPGDiffusion::fine_tuned_indices() const {
 }
 
 VPGDiffusion::LogProbs VPGDiffusion::log_probs(const Tensor &chains_prev, const Tensor &chains_next,
-                                               const Tensor &t, const Tensor &state, const Tensor &index,
+                                               const Tensor &t, const Cond &cond, const Tensor &index,
                                                bool use_base_policy) {
-    const MeanVar next = p_mean_var(chains_prev, t, state, index, {false, use_base_policy});
+    const MeanVar next = p_mean_var(chains_prev, t, cond, index, {false, use_base_policy});
     const Tensor std = torch::clamp(torch::exp(0.5 * next.logvar), min_logprob_denoising_std_);
     // Normal() expands its arguments to one shape.
     const auto both = torch::broadcast_tensors({next.mu, std});
     return {normal_log_prob(chains_next, both[0], both[1]), next.eta};
 }
 
-VPGDiffusion::LogProbs VPGDiffusion::get_logprobs(const Tensor &state, const Tensor &chains,
+VPGDiffusion::LogProbs VPGDiffusion::get_logprobs(const Cond &cond, const Tensor &chains,
                                                   bool use_base_policy) {
     const int64_t batch = chains.size(0);
-    Shape repeats(static_cast<size_t>(state.dim() + 1), 1);
-    repeats[1] = ft_denoising_steps_;
-    const Tensor states = state.unsqueeze(1).repeat(repeats).flatten(0, 1);
     const Tensor t = fine_tuned_times().repeat({batch, 1}).flatten();
     const Tensor indices = use_ddim_ ? fine_tuned_indices().repeat({batch}) : Tensor();
     const Tensor prev = chains.slice(1, 0, -1).reshape({-1, horizon_steps_, action_dim_});
     const Tensor next = chains.slice(1, 1).reshape({-1, horizon_steps_, action_dim_});
-    return log_probs(prev, next, t, states, indices, use_base_policy);
+    return log_probs(prev, next, t, cond.repeat_interleave(ft_denoising_steps_), indices, use_base_policy);
 }
 
-VPGDiffusion::LogProbs VPGDiffusion::get_logprobs_subsample(const Tensor &state, const Tensor &chains_prev,
+VPGDiffusion::LogProbs VPGDiffusion::get_logprobs_subsample(const Cond &cond, const Tensor &chains_prev,
                                                             const Tensor &chains_next,
                                                             const Tensor &denoising_inds,
                                                             bool use_base_policy) {
     const Tensor t = fine_tuned_times().index({denoising_inds});
     const Tensor indices = use_ddim_ ? fine_tuned_indices().index({denoising_inds}) : Tensor();
-    return log_probs(chains_prev, chains_next, t, state, indices, use_base_policy);
+    return log_probs(chains_prev, chains_next, t, cond, indices, use_base_policy);
 }
 
-VPGDiffusion::Reinforce VPGDiffusion::loss(const Tensor &state, const Tensor &chains, const Tensor &reward) {
+VPGDiffusion::Reinforce VPGDiffusion::loss(const Cond &cond, const Tensor &chains, const Tensor &reward) {
     Tensor value;
     {
         torch::NoGradGuard no_grad;
-        value = critic_->forward(state).squeeze();
+        value = critic_->forward(cond).squeeze();
     }
     const Tensor advantage = reward - value;
-    const LogProbs found = get_logprobs(state, chains);
+    const LogProbs found = get_logprobs(cond, chains);
     Tensor logprobs = found.log_prob.slice(2, 0, action_dim_).sum(-1);
     logprobs = logprobs.reshape({-1, denoising_steps_, horizon_steps_}).mean(-2).mean(-1);
     const Tensor loss_actor = torch::mean(-logprobs * advantage);
-    const Tensor loss_critic = torch::mse_loss(critic_->forward(state).squeeze(), reward);
+    const Tensor loss_critic = torch::mse_loss(critic_->forward(cond).squeeze(), reward);
     return {loss_actor, loss_critic, found.eta};
 }
 
@@ -479,23 +478,23 @@ Tensor PPODiffusion::clip_coefficient(const Tensor &denoising_inds) const {
 }
 
 // Eqn. 2 of arXiv 2403.03949: raise the probability of what the base policy would do in these states.
-Tensor PPODiffusion::behaviour_cloning_loss(const Tensor &state, Draws &draws) {
-    const Samples samples = forward(state, draws, {false, true});
-    Tensor logprobs = get_logprobs(state, samples.chains).log_prob;
+Tensor PPODiffusion::behaviour_cloning_loss(const Cond &cond, Draws &draws) {
+    const Samples samples = forward(cond, draws, {false, true});
+    Tensor logprobs = get_logprobs(cond, samples.chains).log_prob;
     logprobs = logprobs.clamp(-5, 2).mean({-1, -2}).view(-1);
     return -logprobs.mean();
 }
 
 PpoLoss PPODiffusion::loss(const DiffusionBatch &b, bool use_bc_loss, int64_t reward_horizon, Draws &draws) {
     PpoLoss result;
-    const LogProbs found = get_logprobs_subsample(b.state, b.chains_prev, b.chains_next, b.denoising_inds);
+    const LogProbs found = get_logprobs_subsample(b.cond, b.chains_prev, b.chains_next, b.denoising_inds);
     result.entropy_loss = -found.eta.mean();
     // Only the executed actions of the chunk count.
     const auto chunk_mean = [&](const Tensor &logprobs) {
         return logprobs.clamp(-5, 2).slice(1, 0, reward_horizon).mean({-1, -2}).view(-1);
     };
     const Tensor newlogprobs = chunk_mean(found.log_prob), oldlogprobs = chunk_mean(b.oldlogprobs);
-    if (use_bc_loss) result.bc_loss = behaviour_cloning_loss(b.state, draws);
+    if (use_bc_loss) result.bc_loss = behaviour_cloning_loss(b.cond, draws);
 
     const Tensor advantages = scaled_advantages(b.advantages, b.denoising_inds);
     const Tensor logratio = newlogprobs - oldlogprobs;
@@ -510,7 +509,7 @@ PpoLoss PPODiffusion::loss(const DiffusionBatch &b, bool use_bc_loss, int64_t re
     const Tensor loss1 = -advantages * ratio;
     const Tensor loss2 = -advantages * torch::clamp(ratio, 1 - clip, 1 + clip);
     result.pg_loss = torch::max(loss1, loss2).mean();
-    const Tensor newvalues = critic_->forward(b.state).view(-1);
+    const Tensor newvalues = critic_->forward(b.cond).view(-1);
     result.v_loss = ppo_value_loss(newvalues, b.oldvalues, b.returns, clip_vloss_coef_);
     result.ratio = ratio.mean().item<double>();
     result.eta_or_std = found.eta.mean().item<double>();
@@ -536,11 +535,11 @@ DiffusionEval::DiffusionEval(const Config &config, dppo_generator *weights)
     load_state(*actor_ft_, checkpoint.named(), "model/actor_ft.", true);
 }
 
-MeanVar DiffusionEval::p_mean_var(const Tensor &x, const Tensor &t, const Tensor &state, const Tensor &index,
+MeanVar DiffusionEval::p_mean_var(const Tensor &x, const Tensor &t, const Cond &cond, const Tensor &index,
                                   Mode mode) {
     const Tensor rows = fine_tuned_rows(t, index, ft_denoising_steps_);
     NoiseNetwork &actor = actor_ft_ ? *actor_ft_ : *network_;
-    const Denoised d = denoise(x, t, index, mixed_noise(*network_, actor, rows, x, t, state));
+    const Denoised d = denoise(x, t, index, mixed_noise(*network_, actor, rows, x, t, cond));
     if (!use_ddim_) return ddpm_mean(x, t, d.x_recon);
     if (!mode.deterministic) invalid("DiffusionEval: has no eta, DDIM samples only deterministically");
     MeanVar result = ddim_mean_eta(d, torch::zeros({x.size(0), 1, 1}));

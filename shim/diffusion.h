@@ -1,8 +1,8 @@
 // Diffusion policies of the original: DiffusionModel, VPGDiffusion, PPODiffusion, DiffusionEval.
 //
-// Shapes: B batch, K denoising steps, K' fine-tuned ones, To, Do observation, Ta, Da action. A condition is
-// its state (B, To, Do). Schedules have torch's default dtype at construction. Random numbers come from
-// `draws`, in the order in which the original draws them.
+// Shapes: B batch, K denoising steps, K' fine-tuned ones, To, Do observation, Ta, Da action. Schedules have
+// torch's default dtype at construction. Random numbers come from `draws`, in the order in which the original
+// draws them.
 #ifndef DPPO_SHIM_DIFFUSION_H
 #define DPPO_SHIM_DIFFUSION_H
 
@@ -47,11 +47,11 @@ class DiffusionModel : public torch::nn::Module {
     DiffusionModel(const Config &config, dppo_generator *weights, const char *network_key = "network");
 
     // x (B, Ta, Da), t (B), index (B) of the DDIM step or undefined.
-    virtual MeanVar p_mean_var(const Tensor &x, const Tensor &t, const Tensor &state, const Tensor &index,
+    virtual MeanVar p_mean_var(const Tensor &x, const Tensor &t, const Cond &cond, const Tensor &index,
                                Mode mode);
-    virtual Samples forward(const Tensor &state, Draws &draws, Mode mode = {true, false});
-    Tensor loss(const Tensor &x, const Tensor &state, Draws &draws); // one random t per row
-    Tensor p_losses(const Tensor &x_start, const Tensor &state, const Tensor &t, Draws &draws);
+    virtual Samples forward(const Cond &cond, Draws &draws, Mode mode = {true, false});
+    Tensor loss(const Tensor &x, const Cond &cond, Draws &draws); // one random t per row
+    Tensor p_losses(const Tensor &x_start, const Cond &cond, const Tensor &t, Draws &draws);
     Tensor q_sample(const Tensor &x_start, const Tensor &t, const Tensor &noise);
 
     const Schedule &schedule() const {
@@ -86,21 +86,21 @@ class VPGDiffusion : public DiffusionModel {
   public:
     VPGDiffusion(const Config &config, dppo_generator *weights);
 
-    MeanVar p_mean_var(const Tensor &x, const Tensor &t, const Tensor &state, const Tensor &index,
+    MeanVar p_mean_var(const Tensor &x, const Tensor &t, const Cond &cond, const Tensor &index,
                        Mode mode) override;
-    Samples forward(const Tensor &state, Draws &draws, Mode mode = {}) override;
+    Samples forward(const Cond &cond, Draws &draws, Mode mode = {}) override;
     struct LogProbs {
         Tensor log_prob, eta;
     };
     // chains (B, K'+1, Ta, Da): log_prob (B K', Ta, Da).
-    LogProbs get_logprobs(const Tensor &state, const Tensor &chains, bool use_base_policy = false);
+    LogProbs get_logprobs(const Cond &cond, const Tensor &chains, bool use_base_policy = false);
     // chains_prev, chains_next (B, Ta, Da), denoising_inds (B) in [0, K'): log_prob (B, Ta, Da).
-    LogProbs get_logprobs_subsample(const Tensor &state, const Tensor &chains_prev, const Tensor &chains_next,
+    LogProbs get_logprobs_subsample(const Cond &cond, const Tensor &chains_prev, const Tensor &chains_next,
                                     const Tensor &denoising_inds, bool use_base_policy = false);
     struct Reinforce {
         Tensor loss_actor, loss_critic, eta;
     };
-    Reinforce loss(const Tensor &state, const Tensor &chains, const Tensor &reward);
+    Reinforce loss(const Cond &cond, const Tensor &chains, const Tensor &reward);
     void step(); // annealing of K'
 
     int64_t ft_denoising_steps() const {
@@ -115,13 +115,13 @@ class VPGDiffusion : public DiffusionModel {
     NoiseNetwork &actor_ft() {
         return *actor_ft_;
     }
-    CriticObs &critic() {
+    Critic &critic() {
         return *critic_;
     }
 
   protected:
     LogProbs log_probs(const Tensor &chains_prev, const Tensor &chains_next, const Tensor &t,
-                       const Tensor &state, const Tensor &index, bool use_base_policy);
+                       const Cond &cond, const Tensor &index, bool use_base_policy);
     Tensor fine_tuned_times() const;   // (K') t of each fine-tuned step, noisiest first
     Tensor fine_tuned_indices() const; // (K') its DDIM index, undefined without DDIM
     Tensor noise_std(const MeanVar &step, int64_t t, bool deterministic) const;
@@ -129,8 +129,8 @@ class VPGDiffusion : public DiffusionModel {
     int64_t ft_denoising_steps_, ft_denoising_steps_d_, ft_denoising_steps_t_, ft_denoising_steps_cnt_ = 0;
     double min_sampling_denoising_std_, min_logprob_denoising_std_;
     std::shared_ptr<NoiseNetwork> actor_, actor_ft_;
-    std::shared_ptr<EtaFixed> eta_;
-    std::shared_ptr<CriticObs> critic_;
+    std::shared_ptr<Eta> eta_;
+    std::shared_ptr<Critic> critic_;
 };
 
 // What a PPO loss returns, diffusion's and Gaussian's.
@@ -147,7 +147,8 @@ Tensor ppo_value_loss(const Tensor &newvalues, const Tensor &oldvalues, const Te
 
 // Advantages and old values are (B); oldlogprobs (B, Ta, Da).
 struct DiffusionBatch {
-    Tensor state, chains_prev, chains_next, denoising_inds, returns, oldvalues, advantages, oldlogprobs;
+    Cond cond;
+    Tensor chains_prev, chains_next, denoising_inds, returns, oldvalues, advantages, oldlogprobs;
 };
 
 class PPODiffusion : public VPGDiffusion {
@@ -158,7 +159,7 @@ class PPODiffusion : public VPGDiffusion {
   private:
     Tensor scaled_advantages(Tensor advantages, const Tensor &denoising_inds) const;
     Tensor clip_coefficient(const Tensor &denoising_inds) const;
-    Tensor behaviour_cloning_loss(const Tensor &state, Draws &draws);
+    Tensor behaviour_cloning_loss(const Cond &cond, Draws &draws);
 
     double gamma_denoising_, clip_ploss_coef_, clip_ploss_coef_base_, clip_ploss_coef_rate_, lower_quantile_,
         upper_quantile_;
@@ -170,7 +171,7 @@ class PPODiffusion : public VPGDiffusion {
 class DiffusionEval : public DiffusionModel {
   public:
     DiffusionEval(const Config &config, dppo_generator *weights);
-    MeanVar p_mean_var(const Tensor &x, const Tensor &t, const Tensor &state, const Tensor &index,
+    MeanVar p_mean_var(const Tensor &x, const Tensor &t, const Cond &cond, const Tensor &index,
                        Mode mode) override;
 
   private:

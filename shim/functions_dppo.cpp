@@ -5,6 +5,13 @@
 
 namespace shim {
 
+// in/<name>: a dictionary, or the state itself.
+static Cond condition(Call &call, const std::string &name = "cond") {
+    if (call.has(name)) return call.input(name);
+    const std::string rgb = name + "/rgb";
+    return {call.input(name + "/state"), call.has(rgb) ? call.input(rgb) : Tensor(), &call.draws()};
+}
+
 static std::string target_of(Call &call) {
     return call.init().target();
 }
@@ -28,19 +35,27 @@ static void residual_mlp(Call &call) {
 static void diffusion_mlp(Call &call) {
     auto network = std::make_shared<DiffusionMLP>(call.init());
     call.module(*network);
-    call.output("result", network->forward(call.input("x"), call.input("time"), call.input("cond/state")));
+    call.output("result", network->forward(call.input("x"), call.input("time"), condition(call)));
 }
 
 static void critic_obs(Call &call) {
     auto network = std::make_shared<CriticObs>(call.init());
     call.module(*network);
-    call.output("result", network->forward(call.input(call.has("cond") ? "cond" : "cond/state")));
+    call.output("result", network->forward(condition(call)));
+}
+
+static void critic_obs_act(Call &call) {
+    auto network = build_critic_obs_act(call.init(), nullptr);
+    call.module(*network);
+    const auto [q1, q2] = network->forward(condition(call), call.input("action"));
+    call.output(q2.defined() ? "q1" : "result", q1);
+    if (q2.defined()) call.output("q2", q2);
 }
 
 static void gaussian_mlp(Call &call) {
     auto network = std::make_shared<Gaussian_MLP>(call.init());
     call.module(*network);
-    const auto [mean, scale] = network->forward(call.input("cond/state"));
+    const auto [mean, scale] = network->forward(condition(call));
     call.output("mean", mean);
     call.output("scale", scale);
 }
@@ -52,7 +67,7 @@ static void sinusoidal(Call &call) {
 static void eta_fixed(Call &call) {
     auto eta = std::make_shared<EtaFixed>(call.init());
     call.module(*eta);
-    call.output("result", eta->forward(call.input("cond/state")));
+    call.output("result", eta->forward(condition(call)));
 }
 
 // -- Gaussian policies
@@ -63,9 +78,8 @@ static void gaussian_forward(Call &call) {
     const bool get_logprob = args.flag("get_logprob", false);
     auto model = std::make_shared<GaussianModel>(call.init(), nullptr);
     call.module(*model);
-    const auto sample =
-        model->forward(call.input("cond/state"), call.draws(), args.flag("deterministic", false),
-                       args.flag("reparameterize", false), get_logprob);
+    const auto sample = model->forward(condition(call), call.draws(), args.flag("deterministic", false),
+                                       args.flag("reparameterize", false), get_logprob);
     call.output(get_logprob ? "action" : "result", sample.action);
     if (get_logprob) call.output("log_prob", sample.log_prob);
 }
@@ -74,7 +88,7 @@ static void gaussian_loss(Call &call) {
     auto model = std::make_shared<GaussianModel>(call.init(), nullptr);
     call.module(*model);
     const double ent_coef = call.args().number("ent_coef");
-    const auto [loss, entropy] = model->loss(call.input("true_action"), call.input("cond/state"), ent_coef);
+    const auto [loss, entropy] = model->loss(call.input("true_action"), condition(call), ent_coef);
     call.output("loss", loss);
     call.output("entropy", entropy);
 }
@@ -82,7 +96,7 @@ static void gaussian_loss(Call &call) {
 static void gaussian_logprobs(Call &call) {
     auto model = std::make_shared<VPG_Gaussian>(call.init(), nullptr);
     call.module(*model);
-    const auto found = model->get_logprobs(call.input("cond/state"), call.input("actions"),
+    const auto found = model->get_logprobs(condition(call), call.input("actions"),
                                            call.args().flag("use_base_policy", false));
     call.output("log_prob", found.log_prob);
     call.output("entropy", found.entropy);
@@ -103,7 +117,7 @@ static void output_ppo_loss(Call &call, const PpoLoss &loss, const char *last) {
 static void ppo_gaussian_loss(Call &call) {
     auto model = std::make_shared<PPO_Gaussian>(call.init(), nullptr);
     call.module(*model);
-    const GaussianBatch batch = {call.input("obs/state"),  call.input("actions"),
+    const GaussianBatch batch = {condition(call, "obs"),   call.input("actions"),
                                  call.input("returns"),    call.input("oldvalues"),
                                  call.input("advantages"), call.input("oldlogprobs")};
     const PpoLoss loss = model->loss(batch, call.args().flag("use_bc_loss", false), call.draws());
@@ -148,13 +162,13 @@ static std::shared_ptr<DiffusionModel> diffusion_model(Call &call, bool state_af
 static void diffusion_forward(Call &call) {
     auto model = diffusion_model(call);
     const Mode mode = {call.args().flag("deterministic", true), false};
-    call.output("trajectories", model->forward(call.input("cond/state"), call.draws(), mode).trajectories);
+    call.output("trajectories", model->forward(condition(call), call.draws(), mode).trajectories);
 }
 
 static void p_losses(Call &call) {
     auto model = diffusion_model(call);
-    call.output("result", model->p_losses(call.input("x_start"), call.input("cond/state"), call.input("t"),
-                                          call.draws()));
+    call.output("result",
+                model->p_losses(call.input("x_start"), condition(call), call.input("t"), call.draws()));
 }
 
 static void q_sample(Call &call) {
@@ -166,8 +180,7 @@ static void p_mean_var(Call &call) {
     auto model = diffusion_model(call);
     const Mode mode = {call.args().flag("deterministic", false), call.args().flag("use_base_policy", false)};
     const Tensor index = call.has("index") ? call.input("index") : Tensor();
-    const MeanVar step =
-        model->p_mean_var(call.input("x"), call.input("t"), call.input("cond/state"), index, mode);
+    const MeanVar step = model->p_mean_var(call.input("x"), call.input("t"), condition(call), index, mode);
     call.output("mu", step.mu);
     // With eta 0 the log of DDIM's variance is -inf by construction.
     if (step.eta.defined() || !call.init().flag("use_ddim", false)) call.output("logvar", step.logvar);
@@ -181,7 +194,7 @@ static std::shared_ptr<VPGDiffusion> vpg_diffusion(Call &call) {
 static void vpg_forward(Call &call) {
     const Config args = call.args();
     const Mode mode = {args.flag("deterministic", false), args.flag("use_base_policy", false)};
-    const Samples samples = vpg_diffusion(call)->forward(call.input("cond/state"), call.draws(), mode);
+    const Samples samples = vpg_diffusion(call)->forward(condition(call), call.draws(), mode);
     call.output("trajectories", samples.trajectories);
     if (args.flag("return_chain", true)) call.output("chains", samples.chains);
 }
@@ -194,20 +207,20 @@ static void output_log_probs(Call &call, const VPGDiffusion::LogProbs &found) {
 
 static void vpg_logprobs(Call &call) {
     auto model = vpg_diffusion(call);
-    output_log_probs(call, model->get_logprobs(call.input("cond/state"), call.input("chains"),
+    output_log_probs(call, model->get_logprobs(condition(call), call.input("chains"),
                                                call.args().flag("use_base_policy", false)));
 }
 
 static void vpg_logprobs_subsample(Call &call) {
     auto model = vpg_diffusion(call);
     output_log_probs(call, model->get_logprobs_subsample(
-                               call.input("cond/state"), call.input("chains_prev"), call.input("chains_next"),
+                               condition(call), call.input("chains_prev"), call.input("chains_next"),
                                call.input("denoising_inds"), call.args().flag("use_base_policy", false)));
 }
 
 static void vpg_loss(Call &call) {
     auto model = vpg_diffusion(call);
-    const auto loss = model->loss(call.input("cond/state"), call.input("chains"), call.input("reward"));
+    const auto loss = model->loss(condition(call), call.input("chains"), call.input("reward"));
     call.output("loss_actor", loss.loss_actor);
     call.output("loss_critic", loss.loss_critic);
     call.output("eta", loss.eta);
@@ -215,7 +228,7 @@ static void vpg_loss(Call &call) {
 
 static void ppo_diffusion_loss(Call &call) {
     auto model = std::static_pointer_cast<PPODiffusion>(diffusion_model(call));
-    const DiffusionBatch batch = {call.input("obs/state"),   call.input("chains_prev"),
+    const DiffusionBatch batch = {condition(call, "obs"),    call.input("chains_prev"),
                                   call.input("chains_next"), call.input("denoising_inds"),
                                   call.input("returns"),     call.input("oldvalues"),
                                   call.input("advantages"),  call.input("oldlogprobs")};
@@ -317,6 +330,7 @@ static void ppo_updates(Call &call) {
 
 const Entry entries_dppo[] = {
     {"CriticObs", critic_obs},
+    {"CriticObsAct", critic_obs_act},
     {"DiffusionMLP", diffusion_mlp},
     {"DiffusionModel.forward", diffusion_forward},
     {"DiffusionModel.p_losses", p_losses},

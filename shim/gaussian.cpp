@@ -31,9 +31,9 @@ Tensor GaussianModel::Normal::entropy() const {
     return 0.5 + 0.5 * std::log(2 * M_PI) + torch::log(scale);
 }
 
-GaussianModel::Normal GaussianModel::forward_train(GaussianNetwork &network, const Tensor &state,
+GaussianModel::Normal GaussianModel::forward_train(GaussianNetwork &network, const Cond &cond,
                                                    bool deterministic) {
-    const auto [means, scales] = network.forward(state);
+    const auto [means, scales] = network.forward(cond);
     const auto both =
         torch::broadcast_tensors({means, deterministic ? torch::ones_like(means) * 1e-4 : scales});
     return {both[0], both[1]};
@@ -47,10 +47,10 @@ static Tensor draw(const Tensor &loc, const Tensor &scale, Draws &draws, bool re
     return noise.mul(scale).add(loc);
 }
 
-GaussianModel::Sample GaussianModel::sample(GaussianNetwork &network, const Tensor &state, Draws &draws,
+GaussianModel::Sample GaussianModel::sample(GaussianNetwork &network, const Cond &cond, Draws &draws,
                                             bool deterministic, bool reparameterize, bool get_logprob) {
-    const Shape chunk = {state.size(0), horizon_steps_, -1};
-    const Normal dist = forward_train(network, state, deterministic);
+    const Shape chunk = {cond.batch(), horizon_steps_, -1};
+    const Normal dist = forward_train(network, cond, deterministic);
     Tensor action = draw(dist.loc, dist.scale, draws, reparameterize);
     // The bounds depend on the network: a clipped sample has a gradient even without reparameterisation.
     action = torch::clamp(action, dist.loc - randn_clip_value_ * dist.scale,
@@ -62,14 +62,13 @@ GaussianModel::Sample GaussianModel::sample(GaussianNetwork &network, const Tens
     return {action.view(chunk), get_logprob ? log_prob.sum(1) : Tensor()};
 }
 
-GaussianModel::Sample GaussianModel::forward(const Tensor &state, Draws &draws, bool deterministic,
+GaussianModel::Sample GaussianModel::forward(const Cond &cond, Draws &draws, bool deterministic,
                                              bool reparameterize, bool get_logprob) {
-    return sample(*network_, state, draws, deterministic, reparameterize, get_logprob);
+    return sample(*network_, cond, draws, deterministic, reparameterize, get_logprob);
 }
 
-std::pair<Tensor, Tensor> GaussianModel::loss(const Tensor &true_action, const Tensor &state,
-                                              double ent_coef) {
-    const Normal dist = forward_train(*network_, state, false);
+std::pair<Tensor, Tensor> GaussianModel::loss(const Tensor &true_action, const Cond &cond, double ent_coef) {
+    const Normal dist = forward_train(*network_, cond, false);
     const Tensor flat = true_action.reshape({true_action.size(0), -1});
     const Tensor loss = -normal_log_prob(flat, dist.loc, dist.scale);
     const Tensor entropy = dist.entropy().mean();
@@ -94,15 +93,15 @@ VPG_Gaussian::VPG_Gaussian(const Config &config, dppo_generator *weights)
     freeze(*actor_);
 }
 
-Tensor VPG_Gaussian::forward(const Tensor &state, Draws &draws, Mode mode) {
+Tensor VPG_Gaussian::forward(const Cond &cond, Draws &draws, Mode mode) {
     torch::NoGradGuard no_grad;
     GaussianNetwork &network = mode.use_base_policy ? *actor_ : *network_;
-    return sample(network, state, draws, mode.deterministic, false, false).action;
+    return sample(network, cond, draws, mode.deterministic, false, false).action;
 }
 
-VPG_Gaussian::LogProbs VPG_Gaussian::get_logprobs(const Tensor &state, const Tensor &actions,
+VPG_Gaussian::LogProbs VPG_Gaussian::get_logprobs(const Cond &cond, const Tensor &actions,
                                                   bool use_base_policy) {
-    const Normal dist = forward_train(use_base_policy ? *actor_ : *network_, state, false);
+    const Normal dist = forward_train(use_base_policy ? *actor_ : *network_, cond, false);
     const Tensor log_prob = normal_log_prob(actions.reshape({actions.size(0), -1}), dist.loc, dist.scale);
     return {log_prob.mean(-1), dist.entropy().mean(), dist.scale.mean()};
 }
@@ -117,12 +116,12 @@ PPO_Gaussian::PPO_Gaussian(const Config &config, dppo_generator *weights)
 
 PpoLoss PPO_Gaussian::loss(const GaussianBatch &b, bool use_bc_loss, Draws &draws) {
     PpoLoss result;
-    const LogProbs found = get_logprobs(b.state, b.actions);
+    const LogProbs found = get_logprobs(b.cond, b.actions);
     const Tensor newlogprobs = found.log_prob.clamp(-5, 2), oldlogprobs = b.oldlogprobs.clamp(-5, 2);
     result.entropy_loss = -found.entropy;
     if (use_bc_loss) {
-        const Tensor samples = forward(b.state, draws, {false, true});
-        result.bc_loss = -get_logprobs(b.state, samples).log_prob.clamp(-5, 2).mean();
+        const Tensor samples = forward(b.cond, draws, {false, true});
+        result.bc_loss = -get_logprobs(b.cond, samples).log_prob.clamp(-5, 2).mean();
     }
     const Tensor logratio = newlogprobs - oldlogprobs;
     const Tensor ratio = logratio.exp();
@@ -142,7 +141,7 @@ PpoLoss PPO_Gaussian::loss(const GaussianBatch &b, bool use_bc_loss, Draws &draw
     const Tensor loss1 = -advantages * ratio;
     const Tensor loss2 = -advantages * torch::clamp(ratio, 1 - clip_ploss_coef_, 1 + clip_ploss_coef_);
     result.pg_loss = torch::max(loss1, loss2).mean();
-    const Tensor newvalues = critic_->forward(b.state).view(-1);
+    const Tensor newvalues = critic_->forward(b.cond).view(-1);
     result.v_loss = ppo_value_loss(newvalues, b.oldvalues, b.returns, clip_vloss_coef_);
     result.ratio = ratio.mean().item<double>();
     result.eta_or_std = found.std.item<double>();

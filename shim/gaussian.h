@@ -16,18 +16,17 @@ class GaussianModel : public torch::nn::Module {
     struct Sample {
         Tensor action, log_prob; // (B, Ta, Da); (B) when asked for
     };
-    Sample forward(const Tensor &state, Draws &draws, bool deterministic, bool reparameterize,
-                   bool get_logprob);
+    Sample forward(const Cond &cond, Draws &draws, bool deterministic, bool reparameterize, bool get_logprob);
     // true_action (B, Ta, Da): mean negative log-likelihood less ent_coef times the entropy, and the entropy.
-    std::pair<Tensor, Tensor> loss(const Tensor &true_action, const Tensor &state, double ent_coef);
+    std::pair<Tensor, Tensor> loss(const Tensor &true_action, const Cond &cond, double ent_coef);
 
   protected:
     struct Normal {
         Tensor loc, scale;
         Tensor entropy() const;
     };
-    Normal forward_train(GaussianNetwork &network, const Tensor &state, bool deterministic);
-    Sample sample(GaussianNetwork &network, const Tensor &state, Draws &draws, bool deterministic,
+    Normal forward_train(GaussianNetwork &network, const Cond &cond, bool deterministic);
+    Sample sample(GaussianNetwork &network, const Cond &cond, Draws &draws, bool deterministic,
                   bool reparameterize, bool get_logprob);
 
     int64_t horizon_steps_;
@@ -43,27 +42,28 @@ class VPG_Gaussian : public GaussianModel {
   public:
     VPG_Gaussian(const Config &config, dppo_generator *weights);
 
-    Tensor forward(const Tensor &state, Draws &draws, Mode mode = {}); // (B, Ta, Da), without gradient
+    Tensor forward(const Cond &cond, Draws &draws, Mode mode = {}); // (B, Ta, Da), without gradient
     struct LogProbs {
         Tensor log_prob, entropy, std; // (B), (), ()
     };
-    LogProbs get_logprobs(const Tensor &state, const Tensor &actions, bool use_base_policy = false);
+    LogProbs get_logprobs(const Cond &cond, const Tensor &actions, bool use_base_policy = false);
 
     GaussianNetwork &actor_ft() {
         return *network_;
     }
-    CriticObs &critic() {
+    Critic &critic() {
         return *critic_;
     }
 
   protected:
     std::shared_ptr<GaussianNetwork> actor_;
-    std::shared_ptr<CriticObs> critic_;
+    std::shared_ptr<Critic> critic_;
 };
 
-// state (B, To, Do), actions (B, Ta, Da), the rest (B).
+// actions (B, Ta, Da), the rest (B).
 struct GaussianBatch {
-    Tensor state, actions, returns, oldvalues, advantages, oldlogprobs;
+    Cond cond;
+    Tensor actions, returns, oldvalues, advantages, oldlogprobs;
 };
 
 class PPO_Gaussian : public VPG_Gaussian {

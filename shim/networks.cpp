@@ -145,6 +145,36 @@ static MlpOptions with_dims(MlpOptions options, int64_t first, const Shape &hidd
     return options;
 }
 
+// -- conditions
+// --------------------------------------------------------------------------------------------------
+
+Tensor Cond::flat() const {
+    return state.reshape({state.size(0), -1});
+}
+
+Cond Cond::index(const Tensor &rows) const {
+    return {state.index({rows}), rgb.defined() ? rgb.index({rows}) : rgb, draws};
+}
+
+Cond Cond::slice(int64_t begin, int64_t end) const {
+    return {state.slice(0, begin, end), rgb.defined() ? rgb.slice(0, begin, end) : rgb, draws};
+}
+
+// A repeated dimension rather than repeat_interleave: gradients are then summed in the original's order.
+static Tensor repeat_rows(const Tensor &x, int64_t count) {
+    Shape repeats(static_cast<size_t>(x.dim() + 1), 1);
+    repeats[1] = count;
+    return x.unsqueeze(1).repeat(repeats).flatten(0, 1);
+}
+
+Cond Cond::repeat_interleave(int64_t count) const {
+    return {repeat_rows(state, count), rgb.defined() ? repeat_rows(rgb, count) : rgb, draws};
+}
+
+Network::Network(const Config &config) : made_from_(dppo_config_copy(config.node()), dppo_config_free) {
+    if (made_from_ == nullptr) throw Failure(DPPO_NO_MEMORY, "configuration of a network: out of memory");
+}
+
 // -- DiffusionMLP
 // ------------------------------------------------------------------------------------------------
 
@@ -170,9 +200,9 @@ static DiffusionMLP::Options diffusion_mlp_options(const Config &config) {
     return options;
 }
 
-DiffusionMLP::DiffusionMLP(const Config &config) : DiffusionMLP(diffusion_mlp_options(config)) {}
-
-DiffusionMLP::DiffusionMLP(const Options &options) : options_(options) {
+DiffusionMLP::DiffusionMLP(const Config &config)
+    : NoiseNetwork(config), options_(diffusion_mlp_options(config)) {
+    const Options &options = options_;
     // A Sequential of embedding, Linear, Mish, Linear: only 1 and 3 have parameters.
     auto time_embedding = std::make_shared<torch::nn::Module>();
     time1_ = time_embedding->register_module("1", torch::nn::Linear(options.time_dim, options.time_dim * 2));
@@ -195,9 +225,9 @@ DiffusionMLP::DiffusionMLP(const Options &options) : options_(options) {
     register_module("mlp_mean", mlp_mean_);
 }
 
-Tensor DiffusionMLP::forward(const Tensor &chunk, const Tensor &time, const Tensor &cond) {
+Tensor DiffusionMLP::forward(const Tensor &chunk, const Tensor &time, const Cond &cond) {
     const int64_t batch = chunk.size(0);
-    Tensor state = cond.reshape({cond.size(0), -1});
+    Tensor state = cond.flat();
     if (cond_mlp_) state = cond_mlp_->forward(state);
     Tensor embedding = sinusoidal_pos_emb(time.view({batch, 1}), options_.time_dim);
     embedding = time2_(torch::mish(time1_(embedding))).view({batch, options_.time_dim});
@@ -226,17 +256,16 @@ static Gaussian_MLP::Options gaussian_mlp_options(const Config &config) {
     return options;
 }
 
-Gaussian_MLP::Gaussian_MLP(const Config &config) : Gaussian_MLP(gaussian_mlp_options(config)) {}
-
 // log(std^2) as the original makes it: the square in python, the logarithm in torch.
 static Tensor log_variance(double std, at::IntArrayRef shape) {
     return torch::log(torch::full(shape, std * std, torch::get_default_dtype()));
 }
 
-Gaussian_MLP::Gaussian_MLP(const Options &options) : options_(options) {
+Gaussian_MLP::Gaussian_MLP(const Config &config)
+    : GaussianNetwork(config), options_(gaussian_mlp_options(config)) {
     options_.has_fixed_std ? fixed_std() : learned_std();
-    logvar_min_ = register_parameter("logvar_min", log_variance(options.std_min, {}), false);
-    logvar_max_ = register_parameter("logvar_max", log_variance(options.std_max, {}), false);
+    logvar_min_ = register_parameter("logvar_min", log_variance(options_.std_min, {}), false);
+    logvar_max_ = register_parameter("logvar_max", log_variance(options_.std_max, {}), false);
 }
 
 // A common trunk with a head for the mean and one for the logarithm of the variance.
@@ -278,76 +307,141 @@ Tensor Gaussian_MLP::scale(const Tensor &features, const Tensor &mean) {
     return torch::exp(0.5 * logvar);
 }
 
-std::pair<Tensor, Tensor> Gaussian_MLP::forward(const Tensor &cond) {
-    Tensor features = cond.reshape({cond.size(0), -1});
+std::pair<Tensor, Tensor> Gaussian_MLP::forward(const Cond &cond) {
+    Tensor features = cond.flat();
     if (mlp_base_) features = mlp_base_->forward(features);
     Tensor mean = mlp_mean_->forward(features);
     if (options_.tanh_output) mean = torch::tanh(mean);
-    mean = mean.view({cond.size(0), options_.horizon_steps * options_.action_dim});
+    mean = mean.view({cond.batch(), options_.horizon_steps * options_.action_dim});
     return {mean, scale(features, mean)};
 }
 
-// -- CriticObs, EtaFixed
-// -------------------------------------------------------------------------------------------
+// -- critics
+// --------------------------------------------------------------------------------------------------------
 
-CriticObs::CriticObs(const Config &config) {
+// From `width` features to one value.
+static MlpOptions critic_options(const Config &config, int64_t width) {
     MlpOptions options;
     options.activation_type = config.text("activation_type", "Mish");
     options.use_layernorm = config.flag("use_layernorm", false);
-    options = with_dims(options, config.integer("cond_dim"), config.integers("mlp_dims"), 1);
+    return with_dims(options, width, config.integers("mlp_dims"), 1);
+}
+
+CriticObs::CriticObs(const Config &config) : Critic(config) {
+    const MlpOptions options = critic_options(config, config.integer("cond_dim"));
     q1_ = register_module("Q1", feedforward(options, config.flag("residual_style", false)));
 }
 
-Tensor CriticObs::forward(const Tensor &state) {
-    return q1_->forward(state.reshape({state.size(0), -1}));
+Tensor CriticObs::forward(const Cond &cond, bool) {
+    return q1_->forward(cond.flat());
 }
 
+// The original's switch for residual networks is misspelt: "residual_style" is swallowed and does nothing.
+CriticObsAct::CriticObsAct(const Config &config) : Network(config) {
+    const int64_t action_size = config.integer("action_dim") * config.integer("action_steps", 1);
+    const MlpOptions options = critic_options(config, config.integer("cond_dim") + action_size);
+    const bool residual = config.flag("residual_tyle", false);
+    q1_ = register_module("Q1", feedforward(options, residual));
+    if (config.flag("double_q", true)) q2_ = register_module("Q2", feedforward(options, residual));
+}
+
+std::pair<Tensor, Tensor> CriticObsAct::forward(const Cond &cond, const Tensor &action) {
+    const Tensor x = torch::cat({cond.flat(), action.reshape({cond.batch(), -1})}, -1);
+    const Tensor q1 = q1_->forward(x).squeeze(1);
+    return {q1, q2_ ? q2_->forward(x).squeeze(1) : Tensor()};
+}
+
+// -- etas
+// -----------------------------------------------------------------------------------------------------------
+
 EtaFixed::EtaFixed(const Config &config)
-    : min_(config.number("min_eta", 0.1)), max_(config.number("max_eta", 1.0)) {
+    : Eta(config), min_(config.number("min_eta", 0.1)), max_(config.number("max_eta", 1.0)) {
     const double base = config.number("base_eta", 0.5);
     const double normalized = 2 * (base - min_) / (max_ - min_) - 1;
     logit_ = register_parameter("eta_logit", torch::atanh(torch::full({1}, normalized)));
 }
 
 // A number taken out of the graph, as in the original: no gradient reaches the logit.
-Tensor EtaFixed::forward(const Tensor &state) {
+Tensor EtaFixed::forward(const Cond &cond) {
     const Tensor normalized = torch::tanh(logit_);
     const Tensor eta = 0.5 * (normalized + 1) * (max_ - min_) + min_;
-    return torch::full({state.size(0), 1}, eta.item<double>());
+    return torch::full({cond.batch(), 1}, eta.item<double>());
 }
 
 // -- builders
 // ------------------------------------------------------------------------------------------------------
 
-[[noreturn]] static void no_such_class(const char *what, const Config &config) {
+template <class Kind> struct Class {
+    const char *target;
+    std::shared_ptr<Kind> (*make)(const Config &);
+};
+
+template <class Kind, class Derived> static std::shared_ptr<Kind> make(const Config &config) {
+    return std::make_shared<Derived>(config);
+}
+
+template <class Kind, size_t Count>
+static std::shared_ptr<Kind> build(const Class<Kind> (&classes)[Count], const char *what,
+                                   const Config &config, dppo_generator *weights) {
+    for (const Class<Kind> &one : classes) {
+        if (config.target() != one.target) continue;
+        const std::shared_ptr<Kind> network = one.make(config);
+        if (weights != nullptr) draw_weights(*network, weights);
+        return network;
+    }
     throw Failure(DPPO_MISSING,
                   std::string(what) + ": libtorch side has no _target_ \"" + config.target() + "\"");
 }
 
 std::shared_ptr<NoiseNetwork> build_noise_network(const Config &config, dppo_generator *weights) {
-    if (config.target() != "DiffusionMLP") no_such_class("diffusion network", config);
-    auto network = std::make_shared<DiffusionMLP>(config);
-    if (weights != nullptr) draw_weights(*network, weights);
-    return network;
+    static const Class<NoiseNetwork> classes[] = {
+        {"DiffusionMLP", make<NoiseNetwork, DiffusionMLP>},
+    };
+    return build(classes, "diffusion network", config, weights);
 }
 
 std::shared_ptr<GaussianNetwork> build_gaussian_network(const Config &config, dppo_generator *weights) {
-    if (config.target() != "Gaussian_MLP") no_such_class("Gaussian network", config);
-    auto network = std::make_shared<Gaussian_MLP>(config);
-    if (weights != nullptr) draw_weights(*network, weights);
-    return network;
+    static const Class<GaussianNetwork> classes[] = {
+        {"Gaussian_MLP", make<GaussianNetwork, Gaussian_MLP>},
+    };
+    return build(classes, "Gaussian network", config, weights);
 }
 
-std::shared_ptr<CriticObs> build_critic(const Config &config, dppo_generator *weights) {
-    if (config.target() != "CriticObs") no_such_class("critic", config);
-    auto critic = std::make_shared<CriticObs>(config);
-    if (weights != nullptr) draw_weights(*critic, weights);
-    return critic;
+std::shared_ptr<Critic> build_critic(const Config &config, dppo_generator *weights) {
+    static const Class<Critic> classes[] = {
+        {"CriticObs", make<Critic, CriticObs>},
+    };
+    return build(classes, "critic", config, weights);
 }
 
-std::shared_ptr<EtaFixed> build_eta(const Config &config) {
-    if (config.target() != "EtaFixed") no_such_class("eta", config);
-    return std::make_shared<EtaFixed>(config);
+std::shared_ptr<CriticObsAct> build_critic_obs_act(const Config &config, dppo_generator *weights) {
+    static const Class<CriticObsAct> classes[] = {
+        {"CriticObsAct", make<CriticObsAct, CriticObsAct>},
+    };
+    return build(classes, "critic of actions", config, weights);
+}
+
+std::shared_ptr<Eta> build_eta(const Config &config, dppo_generator *weights) {
+    static const Class<Eta> classes[] = {
+        {"EtaFixed", make<Eta, EtaFixed>},
+    };
+    return build(classes, "eta", config, weights);
+}
+
+std::shared_ptr<NoiseNetwork> fresh(const NoiseNetwork &network) {
+    return build_noise_network(network.config(), nullptr);
+}
+
+std::shared_ptr<GaussianNetwork> fresh(const GaussianNetwork &network) {
+    return build_gaussian_network(network.config(), nullptr);
+}
+
+std::shared_ptr<Critic> fresh(const Critic &network) {
+    return build_critic(network.config(), nullptr);
+}
+
+std::shared_ptr<CriticObsAct> fresh(const CriticObsAct &network) {
+    return build_critic_obs_act(network.config(), nullptr);
 }
 
 // Both sides draw in float32 from the same stream, straight into the parameter.

@@ -1,9 +1,9 @@
 // The networks of the original as torch::nn modules, with its state_dict names.
 //
-// Shapes: B batch, To observation steps, Do observation, Ta action steps, Da action. A condition is its
-// "state" tensor (B, To, Do); networks flatten it. Constructors take the keyword arguments of the original's
-// class from a configuration node, with the original's defaults. New parameters have torch's default dtype;
-// what they hold is torch's own initialisation until draw_weights() or a state replaces it.
+// Shapes: B batch, To observation steps, Do observation, Ta action steps, Da action, M modes. Constructors
+// take the keyword arguments of the original's class from a configuration node, with the original's defaults.
+// New parameters have torch's default dtype; what they hold is torch's own initialisation until
+// draw_weights() or a state replaces it.
 #ifndef DPPO_SHIM_NETWORKS_H
 #define DPPO_SHIM_NETWORKS_H
 
@@ -73,20 +73,49 @@ std::shared_ptr<Feedforward> feedforward(const MlpOptions &options, bool residua
 // (n) or (n, 1) steps to (n, dim) or (n, 1, dim): sines, then cosines.
 Tensor sinusoidal_pos_emb(const Tensor &x, int64_t dim);
 
-// Predicts the noise of a chunk: x (B, Ta, Da), time (B) int64, state (B, To, Do) to (B, Ta, Da).
-class NoiseNetwork : public torch::nn::Module {
+// What a policy is conditioned on. A state alone is a condition without images.
+struct Cond {
+    Cond() = default;
+    Cond(Tensor state_, Tensor rgb_ = Tensor(), Draws *draws_ = nullptr)
+        : state(std::move(state_)), rgb(std::move(rgb_)), draws(draws_) {}
+    int64_t batch() const {
+        return state.size(0);
+    }
+    Tensor flat() const; // (B, To Do)
+    // The same change of every part: rows picked, rows taken from begin to end, every row `count` times in
+    // turn.
+    Cond index(const Tensor &rows) const;
+    Cond slice(int64_t begin, int64_t end) const;
+    Cond repeat_interleave(int64_t count) const;
+
+    Tensor state;           // (B, To, Do)
+    Tensor rgb;             // (B, To_img, C, H, W), undefined without images
+    Draws *draws = nullptr; // where networks that augment images draw from
+};
+
+// A network keeps a copy of the configuration it was made from, so that another one like it can be made.
+class Network : public torch::nn::Module {
   public:
-    virtual Tensor forward(const Tensor &x, const Tensor &time, const Tensor &state) = 0;
-    virtual std::shared_ptr<NoiseNetwork> fresh() const = 0; // the same structure, other weights
+    explicit Network(const Config &config);
+    Config config() const {
+        return Config(made_from_.get());
+    }
+
+  private:
+    std::shared_ptr<dppo_config> made_from_;
+};
+
+// Predicts the noise of a chunk: x (B, Ta, Da), time (B) int64 to (B, Ta, Da).
+class NoiseNetwork : public Network {
+  public:
+    using Network::Network;
+    virtual Tensor forward(const Tensor &x, const Tensor &time, const Cond &cond) = 0;
 };
 
 class DiffusionMLP : public NoiseNetwork {
   public:
     explicit DiffusionMLP(const Config &config);
-    Tensor forward(const Tensor &x, const Tensor &time, const Tensor &state) override;
-    std::shared_ptr<NoiseNetwork> fresh() const override {
-        return std::make_shared<DiffusionMLP>(options_);
-    }
+    Tensor forward(const Tensor &x, const Tensor &time, const Cond &cond) override;
 
     struct Options {
         int64_t time_dim, action_size, cond_dim;
@@ -94,7 +123,6 @@ class DiffusionMLP : public NoiseNetwork {
         bool residual_style;
         MlpOptions mean; // dim_list holds the hidden widths
     };
-    explicit DiffusionMLP(const Options &options);
 
   private:
     Options options_;
@@ -104,19 +132,16 @@ class DiffusionMLP : public NoiseNetwork {
 };
 
 // Mean and scale of a Gaussian over a flattened chunk, each (B, Ta * Da).
-class GaussianNetwork : public torch::nn::Module {
+class GaussianNetwork : public Network {
   public:
-    virtual std::pair<Tensor, Tensor> forward(const Tensor &state) = 0;
-    virtual std::shared_ptr<GaussianNetwork> fresh() const = 0;
+    using Network::Network;
+    virtual std::pair<Tensor, Tensor> forward(const Cond &cond) = 0;
 };
 
 class Gaussian_MLP : public GaussianNetwork {
   public:
     explicit Gaussian_MLP(const Config &config);
-    std::pair<Tensor, Tensor> forward(const Tensor &state) override;
-    std::shared_ptr<GaussianNetwork> fresh() const override {
-        return std::make_shared<Gaussian_MLP>(options_);
-    }
+    std::pair<Tensor, Tensor> forward(const Cond &cond) override;
 
     struct Options {
         int64_t action_dim, horizon_steps, cond_dim;
@@ -124,7 +149,6 @@ class Gaussian_MLP : public GaussianNetwork {
         double fixed_std, std_min, std_max;
         MlpOptions mean;
     };
-    explicit Gaussian_MLP(const Options &options);
 
   private:
     void learned_std();
@@ -136,21 +160,55 @@ class Gaussian_MLP : public GaussianNetwork {
     Tensor logvar_, logvar_min_, logvar_max_;
 };
 
-// V(s): (B, To, Do) to (B, 1).
-class CriticObs : public torch::nn::Module {
+// A mixture of Gaussians over a flattened chunk: means and scales (B, M, Ta * Da), logits of the modes
+// (B, M).
+class GmmNetwork : public Network {
+  public:
+    using Network::Network;
+    struct Mixture {
+        Tensor means, scales, logits;
+    };
+    virtual Mixture forward(const Cond &cond) = 0;
+};
+
+// V(s), (B, 1). no_augment: images as they are.
+class Critic : public Network {
+  public:
+    using Network::Network;
+    virtual Tensor forward(const Cond &cond, bool no_augment = false) = 0;
+};
+
+class CriticObs : public Critic {
   public:
     explicit CriticObs(const Config &config);
-    Tensor forward(const Tensor &state);
+    Tensor forward(const Cond &cond, bool no_augment = false) override;
 
   private:
     std::shared_ptr<Feedforward> q1_;
 };
 
-// Eta of DDIM, one number for every sample: (B, To, Do) to (B, 1).
-class EtaFixed : public torch::nn::Module {
+// Q(s, a), two of them or, with double_q false, one: (B) each, the second undefined. action (B, Ta, Da).
+class CriticObsAct : public Network {
+  public:
+    explicit CriticObsAct(const Config &config);
+    std::pair<Tensor, Tensor> forward(const Cond &cond, const Tensor &action);
+
+  private:
+    std::shared_ptr<Feedforward> q1_, q2_;
+};
+
+// Eta of DDIM: (B, 1), or (B, Da) where each dimension of an action has its own.
+class Eta : public Network {
+  public:
+    using Network::Network;
+    virtual Tensor forward(const Cond &cond) = 0;
+};
+
+// One number for every sample.
+class EtaFixed : public Eta {
   public:
     explicit EtaFixed(const Config &config);
-    Tensor forward(const Tensor &state);
+    Tensor forward(const Cond &cond) override;
 
   private:
     double min_, max_;
@@ -161,14 +219,23 @@ class EtaFixed : public torch::nn::Module {
 // DPPO_MISSING names a class this side does not have.
 std::shared_ptr<NoiseNetwork> build_noise_network(const Config &config, dppo_generator *weights);
 std::shared_ptr<GaussianNetwork> build_gaussian_network(const Config &config, dppo_generator *weights);
-std::shared_ptr<CriticObs> build_critic(const Config &config, dppo_generator *weights);
-std::shared_ptr<EtaFixed> build_eta(const Config &config);
+std::shared_ptr<GmmNetwork> build_gmm_network(const Config &config, dppo_generator *weights);
+std::shared_ptr<Critic> build_critic(const Config &config, dppo_generator *weights);
+std::shared_ptr<CriticObsAct> build_critic_obs_act(const Config &config, dppo_generator *weights);
+std::shared_ptr<Eta> build_eta(const Config &config, dppo_generator *weights);
+
+// The same structure, other weights.
+std::shared_ptr<NoiseNetwork> fresh(const NoiseNetwork &network);
+std::shared_ptr<GaussianNetwork> fresh(const GaussianNetwork &network);
+std::shared_ptr<GmmNetwork> fresh(const GmmNetwork &network);
+std::shared_ptr<Critic> fresh(const Critic &network);
+std::shared_ptr<CriticObsAct> fresh(const CriticObsAct &network);
 
 // nn.Linear's initialisation in construction order: weight, then bias, both U(+-1/sqrt(fan_in)).
 void draw_weights(torch::nn::Module &module, dppo_generator *generator);
 
 // copy.deepcopy: a network of its own with the same values and flags.
-template <class Network> std::shared_ptr<Network> deepcopy(const Network &network);
+template <class Kind> std::shared_ptr<Kind> deepcopy(const Kind &network);
 void copy_values(torch::nn::Module &to, const torch::nn::Module &from);
 // The original's EMA over parameters: to = to * decay + (1 - decay) * from.
 void average_values(torch::nn::Module &to, const torch::nn::Module &from, double decay);
@@ -179,8 +246,8 @@ NamedTensors state_dict(const torch::nn::Module &module);
 // Copies in "prefix<name>". strict: all names must be there; else what is there. Shapes must match.
 void load_state(torch::nn::Module &module, const dppo_named &from, const std::string &prefix, bool strict);
 
-template <class Network> std::shared_ptr<Network> deepcopy(const Network &network) {
-    std::shared_ptr<Network> copy = network.fresh();
+template <class Kind> std::shared_ptr<Kind> deepcopy(const Kind &network) {
+    std::shared_ptr<Kind> copy = fresh(network);
     copy_values(*copy, network);
     return copy;
 }
