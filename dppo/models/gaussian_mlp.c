@@ -2,58 +2,30 @@
  * every state, or a second head on a shared base. */
 #include "models/build.h"
 #include "models/networks.h"
+#include "models/parts.h"
 
 #include <math.h>
 
 typedef struct gaussian_mlp {
     dppo_module module;
-    int64_t action_dim, horizon_steps;
     bool tanh_output;
-    double fixed_std;                     /* NaN: a head of its own */
-    dppo_tensor *logvar;                  /* (Da) where learn_fixed_std; else NULL */
-    dppo_tensor *logvar_min, *logvar_max; /* rank 0, never trained */
-    dppo_module *mlp_base, *mlp_logvar;   /* NULL with a fixed std */
+    dppo_gaussian_std std;
+    dppo_module *mlp_base, *mlp_logvar; /* NULL with a fixed std */
     dppo_module *mlp_mean;
 } gaussian_mlp;
 
 typedef struct gaussian_mlp_arguments {
     int64_t cond_dim;
     dppo_mlp_options trunk; /* dims: input and hidden */
-    bool residual_style, learn_fixed_std;
-    double std_min, std_max;
+    bool residual_style;
 } gaussian_mlp_arguments;
-
-/* A parameter holding log(std^2), in float32 as torch.log takes it. */
-static dppo_status add_logvar(gaussian_mlp *self, const char *name, int ndim, double std,
-                              dppo_tensor **added) {
-    dppo_context *cx = dppo_context_new(NULL);
-    if (!cx) return dppo_fail(DPPO_NO_MEMORY, "no memory for %s", name);
-    float logvar = (float)dppo_item(cx, dppo_log(cx, dppo_scalar(cx, pow(std, 2))));
-    dppo_status status = dppo_context_status(cx);
-    dppo_context_free(cx);
-    DPPO_TRY(status);
-    *added = dppo_module_parameter(&self->module, name, ndim, &self->action_dim);
-    if (!*added) return DPPO_NO_MEMORY;
-    for (int64_t i = 0; i < dppo_numel(*added); i++)
-        dppo_f32(*added)[i] = logvar;
-    return DPPO_OK;
-}
-
-static dppo_status add_bounds(gaussian_mlp *self, const gaussian_mlp_arguments *a) {
-    if (!isnan(self->fixed_std) && a->learn_fixed_std)
-        DPPO_TRY(add_logvar(self, "logvar", 1, self->fixed_std, &self->logvar));
-    DPPO_TRY(add_logvar(self, "logvar_min", 0, a->std_min, &self->logvar_min));
-    DPPO_TRY(add_logvar(self, "logvar_max", 0, a->std_max, &self->logvar_max));
-    self->logvar_min->requires_grad = self->logvar_max->requires_grad = false;
-    return DPPO_OK;
-}
 
 /* A head from the last hidden layer: one linear layer. */
 static dppo_status add_head(gaussian_mlp *self, const char *name, const dppo_mlp_options *trunk,
                             dppo_generator *generator, dppo_module **head) {
     dppo_mlp_options options = {.activation_type = "Tanh", .out_activation_type = "Identity"};
     DPPO_TRY(dppo_mlp_options_add(&options, trunk->dims[trunk->dim_count - 1]));
-    DPPO_TRY(dppo_mlp_options_add(&options, self->action_dim * self->horizon_steps));
+    DPPO_TRY(dppo_mlp_options_add(&options, self->std.action_dim * self->std.horizon_steps));
     DPPO_TRY(dppo_mlp_new(&options, generator, head));
     return dppo_module_child(&self->module, name, *head);
 }
@@ -71,18 +43,15 @@ static dppo_status add_base_and_heads(gaussian_mlp *self, const gaussian_mlp_arg
 }
 
 static dppo_status fill(gaussian_mlp *self, const gaussian_mlp_arguments *a, dppo_generator *generator) {
-    DPPO_TRY(add_bounds(self, a)); /* a module's own parameters come before its children's in torch */
-    if (isnan(self->fixed_std)) return add_base_and_heads(self, a, generator);
+    if (isnan(self->std.fixed_std)) return add_base_and_heads(self, a, generator);
     dppo_mlp_options mean = a->trunk;
     mean.out_activation_type = "Identity";
-    DPPO_TRY(dppo_mlp_options_add(&mean, self->action_dim * self->horizon_steps));
+    DPPO_TRY(dppo_mlp_options_add(&mean, self->std.action_dim * self->std.horizon_steps));
     DPPO_TRY(dppo_any_mlp_new(a->residual_style, &mean, generator, &self->mlp_mean));
     return dppo_module_child(&self->module, "mlp_mean", self->mlp_mean);
 }
 
 static dppo_status read_arguments(const dppo_config *config, gaussian_mlp *self, gaussian_mlp_arguments *a) {
-    DPPO_TRY(dppo_config_int(config, "action_dim", &self->action_dim));
-    DPPO_TRY(dppo_config_int(config, "horizon_steps", &self->horizon_steps));
     DPPO_TRY(dppo_config_int(config, "cond_dim", &a->cond_dim));
     DPPO_TRY(dppo_mlp_options_add(&a->trunk, a->cond_dim));
     DPPO_TRY(dppo_mlp_options_add_hidden(&a->trunk, config, (const int64_t[]){256, 256, 256}, 3));
@@ -91,13 +60,7 @@ static dppo_status read_arguments(const dppo_config *config, gaussian_mlp *self,
     DPPO_TRY(dppo_config_bool_or(config, "residual_style", false, &a->residual_style));
     DPPO_TRY(dppo_config_bool_or(config, "use_layernorm", false, &a->trunk.use_layernorm));
     DPPO_TRY(dppo_config_float_or(config, "dropout", 0, &a->trunk.dropout));
-    DPPO_TRY(dppo_config_float_or_none(config, "fixed_std", NAN, &self->fixed_std));
-    DPPO_TRY(dppo_config_bool_or(config, "learn_fixed_std", false, &a->learn_fixed_std));
-    DPPO_TRY(dppo_config_float_or(config, "std_min", 0.01, &a->std_min));
-    DPPO_TRY(dppo_config_float_or(config, "std_max", 1, &a->std_max));
-    if (a->learn_fixed_std && isnan(self->fixed_std))
-        return dppo_fail(DPPO_INVALID, "learn_fixed_std: needs fixed_std to start from");
-    return DPPO_OK;
+    return dppo_add_gaussian_std(&self->module, config, &self->std);
 }
 
 dppo_status dppo_build_gaussian_mlp(const dppo_config *config, dppo_generator *generator,
@@ -115,24 +78,12 @@ dppo_status dppo_build_gaussian_mlp(const dppo_config *config, dppo_generator *g
     return dppo_build_finish(status, &self->module, module);
 }
 
-static dppo_tensor *std_of(dppo_cx *cx, dppo_tensor *logvar) {
-    return dppo_exp(cx, dppo_mul_scalar(cx, logvar, 0.5));
-}
-
-/* Learned, the same in every state: clamped log-variance of each action dimension, repeated over the chunk.
- */
-static dppo_tensor *learned_fixed_std(dppo_cx *cx, const gaussian_mlp *self, int64_t batch) {
-    const int64_t row[] = {1, self->action_dim}, repeats[] = {batch, self->horizon_steps};
-    dppo_tensor *logvar = dppo_clamp_tensor(cx, self->logvar, self->logvar_min, self->logvar_max);
-    return dppo_repeat(cx, dppo_reshape(cx, std_of(cx, logvar), 2, row), 2, repeats);
-}
-
 /* A head's output in [-1, 1] mapped to [min, max]: min + (max - min) / 2 (tanh(h) + 1) */
 static dppo_tensor *head_std(dppo_cx *cx, const gaussian_mlp *self, dppo_tensor *features) {
     dppo_tensor *h = dppo_tanh(cx, dppo_mlp_forward(cx, self->mlp_logvar, features, NULL));
-    dppo_tensor *half = dppo_mul_scalar(cx, dppo_sub(cx, self->logvar_max, self->logvar_min), 0.5);
+    dppo_tensor *half = dppo_mul_scalar(cx, dppo_sub(cx, self->std.logvar_max, self->std.logvar_min), 0.5);
     dppo_tensor *offset = dppo_mul(cx, half, dppo_add_scalar(cx, h, 1));
-    return std_of(cx, dppo_add(cx, self->logvar_min, offset));
+    return dppo_gaussian_std_of(cx, dppo_add(cx, self->std.logvar_min, offset));
 }
 
 dppo_tensor *dppo_gaussian_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
@@ -142,13 +93,7 @@ dppo_tensor *dppo_gaussian_mlp_forward(dppo_cx *cx, const dppo_module *module, d
     if (self->mlp_base) features = dppo_any_mlp_forward(cx, self->mlp_base, features);
     *mean = dppo_any_mlp_forward(cx, self->mlp_mean, features);
     if (self->tanh_output) *mean = dppo_tanh(cx, *mean);
-    *scale = NULL;
-    if (!*mean) return NULL;
-    if (self->logvar)
-        *scale = learned_fixed_std(cx, self, cond.state->shape[0]);
-    else if (!isnan(self->fixed_std))
-        *scale = dppo_mul_scalar(cx, dppo_ones_like(cx, *mean), self->fixed_std);
-    else
-        *scale = head_std(cx, self, features);
+    *scale =
+        self->mlp_logvar ? head_std(cx, self, features) : dppo_gaussian_std_constant(cx, &self->std, *mean);
     return *scale ? *mean : NULL;
 }

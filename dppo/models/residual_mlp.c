@@ -1,7 +1,7 @@
 /* ResidualMLP: a linear layer, pre-activation residual blocks of two layers, a linear layer. */
 #include "models/build.h"
 #include "models/networks.h"
-#include "nn/layers.h"
+#include "models/parts.h"
 
 #include <stdio.h>
 
@@ -20,18 +20,6 @@ typedef struct residual_mlp {
     dppo_activation_kind activation, out_activation;
 } residual_mlp;
 
-static dppo_status add_linear(dppo_module *parent, const char *name, dppo_generator *generator, int64_t in,
-                              int64_t out, dppo_linear_layer **layer) {
-    *layer = dppo_linear_layer_new(generator, in, out, true);
-    return *layer ? dppo_module_child(parent, name, &(*layer)->module) : DPPO_INVALID;
-}
-
-static dppo_status add_norm(dppo_module *parent, const char *name, int64_t size, double eps,
-                            dppo_layer_norm_layer **layer) {
-    *layer = dppo_layer_norm_layer_new(size, eps);
-    return *layer ? dppo_module_child(parent, name, &(*layer)->module) : DPPO_INVALID;
-}
-
 /* The block's norms have an epsilon of 1e-6, the output's has torch's default of 1e-5. Registered after both
  * layers, as in the original, though they come first in forward(). */
 static dppo_status add_block(dppo_module *list, const char *name, int64_t hidden, bool use_layernorm,
@@ -39,11 +27,11 @@ static dppo_status add_block(dppo_module *list, const char *name, int64_t hidden
     dppo_module *parent = dppo_module_new(sizeof *parent, "TwoLayerPreActivationResNetLinear");
     if (!parent) return DPPO_NO_MEMORY;
     DPPO_TRY(dppo_module_child(list, name, parent));
-    DPPO_TRY(add_linear(parent, "l1", generator, hidden, hidden, &added->l1));
-    DPPO_TRY(add_linear(parent, "l2", generator, hidden, hidden, &added->l2));
+    DPPO_TRY(dppo_add_linear(parent, "l1", generator, hidden, hidden, &added->l1));
+    DPPO_TRY(dppo_add_linear(parent, "l2", generator, hidden, hidden, &added->l2));
     if (!use_layernorm) return DPPO_OK;
-    DPPO_TRY(add_norm(parent, "norm1", hidden, 1e-6, &added->norm1));
-    return add_norm(parent, "norm2", hidden, 1e-6, &added->norm2);
+    DPPO_TRY(dppo_add_layer_norm(parent, "norm1", hidden, 1e-6, &added->norm1));
+    return dppo_add_layer_norm(parent, "norm2", hidden, 1e-6, &added->norm2);
 }
 
 /* layers.0 linear, layers.1 ... blocks, then linear, and LayerNorm when asked for. */
@@ -56,17 +44,17 @@ static dppo_status fill(residual_mlp *self, const dppo_mlp_options *options, dpp
     dppo_module *list = dppo_module_new(sizeof *list, "ModuleList");
     if (!list) return DPPO_NO_MEMORY;
     DPPO_TRY(dppo_module_child(&self->module, "layers", list));
-    DPPO_TRY(add_linear(list, "0", generator, options->dims[0], hidden, &self->input));
+    DPPO_TRY(dppo_add_linear(list, "0", generator, options->dims[0], hidden, &self->input));
     self->block_count = (options->dim_count - 3) / 2;
     for (; index < self->block_count; index++) {
         (void)snprintf(name, sizeof name, "%zu", index + 1);
         DPPO_TRY(add_block(list, name, hidden, options->use_layernorm, generator, &self->blocks[index]));
     }
     (void)snprintf(name, sizeof name, "%zu", index + 1);
-    DPPO_TRY(add_linear(list, name, generator, hidden, out, &self->output));
+    DPPO_TRY(dppo_add_linear(list, name, generator, hidden, out, &self->output));
     if (!options->use_layernorm_final) return DPPO_OK;
     (void)snprintf(name, sizeof name, "%zu", index + 2);
-    return add_norm(list, name, out, 1e-5, &self->norm);
+    return dppo_add_layer_norm(list, name, out, 1e-5, &self->norm);
 }
 
 dppo_status dppo_residual_mlp_new(const dppo_mlp_options *options, dppo_generator *generator,
