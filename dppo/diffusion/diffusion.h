@@ -100,7 +100,7 @@ typedef struct dppo_diffusion {
     dppo_schedule schedule;
     dppo_module *network;                   /* a DiffusionMLP */
     dppo_module *actor, *actor_ft, *critic; /* NULL in a DiffusionModel; critic NULL in a DiffusionEval */
-    dppo_module *eta;                       /* an EtaFixed, or NULL */
+    dppo_module *eta;                       /* one of DPPO_ETAS, or NULL */
     dppo_config *network_config;            /* of the network, to copy it */
     dppo_module **retired;                  /* networks that annealing took out of use, kept for optimizers */
     size_t retired_count;
@@ -187,13 +187,18 @@ dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond 
  */
 /* Etas of the rows of a condition: (B, 1), or (B, Da) where each action dimension has its own. The classes,
  * each with its dppo_<name>_forward of the same signature. */
-#define DPPO_ETAS(X) X(EtaFixed, eta_fixed)
+#define DPPO_ETAS(X)                                                                                         \
+    X(EtaFixed, eta_fixed) /* one number for all rows, without gradient */                                   \
+    X(EtaAction, eta_action)                                                                                 \
+    X(EtaState, eta_state)                                                                                   \
+    X(EtaStateAction, eta_state_action)
 extern const char *const dppo_etas[];
 typedef dppo_tensor *dppo_eta_function(dppo_cx *cx, const dppo_module *module, dppo_cond cond);
 dppo_eta_function dppo_eta_forward;
 
-/* EtaFixed: one number for all rows, (B, 1), without gradient. */
-dppo_eta_function dppo_eta_fixed_forward;
+#define DPPO_DECLARE_ETA(type, name) dppo_eta_function dppo_##name##_forward;
+DPPO_ETAS(DPPO_DECLARE_ETA)
+#undef DPPO_DECLARE_ETA
 
 /* -- what agents need (borrowed; NULL or 0 where the class has none)
  * ------------------------------------------------------------- */

@@ -22,6 +22,9 @@
     X(VPG_Gaussian, vpg_gaussian)                                                                            \
     X(PPO_Gaussian, ppo_gaussian)                                                                            \
     X(EtaFixed, eta_fixed)                                                                                   \
+    X(EtaAction, eta_action)                                                                                 \
+    X(EtaState, eta_state)                                                                                   \
+    X(EtaStateAction, eta_state_action)                                                                      \
     X(DiffusionModel, diffusion_model)                                                                       \
     X(VPGDiffusion, vpg_diffusion)                                                                           \
     X(PPODiffusion, ppo_diffusion)                                                                           \

@@ -58,7 +58,7 @@ static dppo_status call_schedule(dppo_call *call) {
     return status;
 }
 
-static dppo_status call_eta_fixed(dppo_call *call) {
+static dppo_status call_eta(dppo_call *call) {
     dppo_module *module;
     dppo_cond cond;
     DPPO_TRY(start(call, "cond", &module, &cond));
@@ -241,7 +241,10 @@ const dppo_entry dppo_entries_diffusion[] = {
     {"DiffusionModel.p_mean_var", call_diffusion_p_mean_var},
     {"DiffusionModel.q_sample", call_diffusion_q_sample},
     {"DiffusionModel.schedule", call_schedule},
-    {"EtaFixed", call_eta_fixed},
+    {"EtaAction", call_eta},
+    {"EtaFixed", call_eta},
+    {"EtaState", call_eta},
+    {"EtaStateAction", call_eta},
     {"PPODiffusion.loss", call_ppo_diffusion_loss},
     {"VPGDiffusion.forward", call_vpg_diffusion_forward},
     {"VPGDiffusion.get_logprobs", call_vpg_diffusion_get_logprobs},
