@@ -15,7 +15,7 @@ typedef struct leaf_gradient {
 struct dppo_context {
     dppo_arena *arena;
     dppo_generator *generator;
-    dppo_node *last;
+    dppo_node *first, *last;
     int64_t sequence;
     bool grad_enabled;
     dppo_status status;
@@ -51,7 +51,7 @@ dppo_generator *dppo_context_generator(dppo_context *context) {
 
 void dppo_context_reset(dppo_context *context) {
     dppo_arena_reset(context->arena);
-    context->last = NULL;
+    context->first = context->last = NULL;
     context->status = DPPO_OK;
     context->leaf_count = 0;
 }
@@ -127,12 +127,14 @@ dppo_node *dppo_record(dppo_context *context, const char *name, dppo_tensor *out
         node->inputs[i] = inputs[i];
     output->node = node;
     output->requires_grad = true;
+    *(context->last ? &context->last->next : &context->first) = node;
     context->last = node;
     return node;
 }
 
 bool dppo_needs_grad(const dppo_node *node, int input) {
-    return input < node->input_count && node->inputs[input] && node->inputs[input]->requires_grad;
+    return input < node->input_count && node->inputs[input] && node->inputs[input]->requires_grad &&
+           !(node->skipped >> input & 1U);
 }
 
 static dppo_tensor **leaf_slot(dppo_context *context, dppo_tensor *leaf) {
@@ -171,22 +173,59 @@ static void run_node(dppo_context *context, dppo_node *node) {
     dppo_tensor *gradients[DPPO_MAX_INPUTS] = {0};
     node->backward(context, node, node->gradient, gradients);
     for (int i = 0; i < node->input_count && context->status == DPPO_OK; i++)
-        if (node->inputs[i]) accumulate(context, node->name, node->inputs[i], gradients[i]);
+        if (dppo_needs_grad(node, i)) accumulate(context, node->name, node->inputs[i], gradients[i]);
 }
 
-/* Runs the tape from its end; keeps the gradients of `kept` results (their nodes' gradient is copied to
- * `found`). */
-static void run_tape(dppo_context *context, dppo_node *last, int kept_count, dppo_tensor *const *kept,
-                     dppo_tensor **found) {
-    for (dppo_node *node = last; node && context->status == DPPO_OK; node = node->previous) {
+static const unsigned EVERY_INPUT = ~0U;
+
+/* The oldest node that can lie between the tape's end and `inputs`: that of an input, or for a leaf the first
+ * of all. */
+static dppo_node *oldest_of(const dppo_context *context, int input_count, dppo_tensor *const *inputs) {
+    dppo_node *oldest = NULL;
+    for (int i = 0; i < input_count; i++) {
+        dppo_node *node = inputs[i]->node ? inputs[i]->node : context->first;
+        if (!oldest || (node && node->sequence < oldest->sequence)) oldest = node;
+    }
+    return oldest;
+}
+
+static bool is_one_of(const dppo_tensor *tensor, int count, dppo_tensor *const *tensors) {
+    for (int i = 0; i < count; i++)
+        if (tensor == tensors[i]) return true;
+    return false;
+}
+
+/* Leaves open only the ways that lead down to `inputs`: a node's input is one of them, or the result of a
+ * node that has such an input. Nodes are visited from the oldest on, so theirs are known. */
+static void skip_side_ways(dppo_node *oldest, int input_count, dppo_tensor *const *inputs) {
+    for (dppo_node *node = oldest; node; node = node->next) {
+        node->skipped = EVERY_INPUT;
+        for (int i = 0; i < node->input_count; i++) {
+            const dppo_tensor *from = node->inputs[i];
+            if (!from) continue;
+            bool inner =
+                from->node && from->node->sequence >= oldest->sequence && from->node->skipped != EVERY_INPUT;
+            if (inner || is_one_of(from, input_count, inputs)) node->skipped &= ~(1U << i);
+        }
+    }
+}
+
+/* Runs the tape from `last` back to `oldest` (NULL: all of it); keeps the gradients of `kept` results (their
+ * nodes' gradient is copied to `found`). */
+static void run_tape(dppo_context *context, dppo_node *last, const dppo_node *oldest, int kept_count,
+                     dppo_tensor *const *kept, dppo_tensor **found) {
+    const dppo_node *end = oldest ? oldest->previous : NULL;
+    for (dppo_node *node = last; node != end && context->status == DPPO_OK; node = node->previous) {
         if (!node->gradient) continue;
         for (int i = 0; i < kept_count; i++)
             if (kept[i]->node == node) found[i] = node->gradient;
-        run_node(context, node);
+        if (node->skipped != EVERY_INPUT) run_node(context, node);
         node->gradient = NULL;
     }
-    for (dppo_node *node = last; node; node = node->previous)
+    for (dppo_node *node = last; node != end; node = node->previous) {
         node->gradient = NULL; /* after a failure half-way */
+        node->skipped = 0;
+    }
 }
 
 static void seed_outputs(dppo_context *context, int count, dppo_tensor *const *outputs,
@@ -231,7 +270,7 @@ dppo_status dppo_backward(dppo_context *context, int count, dppo_tensor *const *
                           dppo_tensor *const *cotangents) {
     bool before = dppo_set_grad_enabled(context, false);
     seed_outputs(context, count, outputs, cotangents);
-    run_tape(context, context->last, 0, NULL, NULL);
+    run_tape(context, context->last, NULL, 0, NULL, NULL);
     dppo_set_grad_enabled(context, before);
     for (size_t i = 0; i < context->leaf_count && context->status == DPPO_OK; i++)
         if (context->leaves[i].gradient)
@@ -244,10 +283,14 @@ dppo_status dppo_grad(dppo_context *context, int count, dppo_tensor *const *outp
                       dppo_tensor *const *cotangents, int input_count, dppo_tensor *const *inputs,
                       bool create_graph, dppo_tensor **gradients) {
     bool before = dppo_set_grad_enabled(context, create_graph);
+    dppo_node *last = context->last, *oldest = oldest_of(context, input_count, inputs);
     for (int i = 0; i < input_count; i++)
         gradients[i] = NULL;
+    if (oldest) skip_side_ways(oldest, input_count, inputs);
     seed_outputs(context, count, outputs, cotangents);
-    run_tape(context, context->last, input_count, inputs, gradients);
+    run_tape(context, last, oldest, input_count, inputs, gradients);
+    for (int i = 0; i < count; i++) /* of one that lies before all inputs */
+        if (outputs[i] && outputs[i]->node) outputs[i]->node->gradient = NULL;
     for (int i = 0; i < input_count; i++)
         for (size_t l = 0; l < context->leaf_count && !inputs[i]->node; l++)
             if (context->leaves[l].leaf == inputs[i]) gradients[i] = context->leaves[l].gradient;

@@ -8,7 +8,9 @@
  * Recording. When gradients are on and an input requires one, an operation adds a node; dppo_backward() runs
  * the nodes from the last to the first, as torch's engine does, so that gradients with several contributions
  * are added in torch's order. A backward is itself written with the operations of functions.h: with
- * create_graph it is recorded, and can be differentiated again. */
+ * create_graph it is recorded, and can be differentiated again, as often as wanted. Where one kernel computes
+ * a gradient that has several steps (mish, softmax, layer_norm, ...), the kernel serves first derivatives,
+ * bit for bit as libtorch's; with create_graph the steps are taken on the tape. */
 #ifndef DPPO_AUTOGRAD_AUTOGRAD_H
 #define DPPO_AUTOGRAD_AUTOGRAD_H
 
@@ -34,8 +36,9 @@ struct dppo_node {
     dppo_tensor *inputs[DPPO_MAX_INPUTS]; /* differentiable inputs, entries may be NULL */
     void *saved;                          /* whatever the backward wants, in the arena */
     dppo_tensor *gradient;                /* of the output, while backward runs */
-    dppo_node *previous;                  /* recorded just before */
+    dppo_node *previous, *next;           /* recorded just before and after */
     int64_t sequence;
+    unsigned skipped; /* a bit for each input whose gradient the running dppo_grad() has no use for */
 };
 
 /* Owned by the caller. The generator is borrowed and may be NULL where nothing is drawn. */
@@ -75,7 +78,7 @@ dppo_status dppo_backward(dppo_context *context, int count, dppo_tensor *const *
 
 /* The gradients with respect to `inputs` (leaves or results), as tensors of the context (NULL where the
  * outputs do not depend on one), without touching any `grad`; create_graph records the computation of the
- * gradients too. */
+ * gradients too. Only nodes between the outputs and the inputs run, as in torch's engine. */
 dppo_status dppo_grad(dppo_context *context, int count, dppo_tensor *const *outputs,
                       dppo_tensor *const *cotangents, int input_count, dppo_tensor *const *inputs,
                       bool create_graph, dppo_tensor **gradients);

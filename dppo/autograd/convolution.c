@@ -174,9 +174,17 @@ static bool sum_weights(dppo_cx *cx, const windows *w, const float *images, cons
 /* -- on the tape
  * ------------------------------------------------------------------------------------------------- */
 
+/* What a convolution relates, in the order of a node's inputs. */
+typedef enum part { IMAGE, WEIGHT, PLACES } part;
+
+/* <places, gather(image, weight)> is linear in each of the three: the derivative after one of them is an
+ * operation on the other two, scatter, weights or gather, and its own derivatives are the other operations
+ * again, as often as wanted. */
 typedef struct saved_convolution {
     windows w;
-    bool transposed;
+    part result;
+    int64_t shape[3][4]; /* of the three as tensors with `ndim` dims */
+    int ndim;
 } saved_convolution;
 
 static dppo_tensor *bias_gradient(dppo_cx *cx, dppo_tensor *g) {
@@ -184,53 +192,65 @@ static dppo_tensor *bias_gradient(dppo_cx *cx, dppo_tensor *g) {
     return dppo_sum(cx, g, g->ndim - 1, dims, false);
 }
 
-/* Inputs: x, weight, bias or NULL. */
+static dppo_tensor *convolution(dppo_cx *cx, const char *name, const saved_convolution *s,
+                                dppo_tensor *const *parts, dppo_tensor *bias);
+
+/* Inputs: the image, the weight, the places, of which the result is absent; then the bias or NULL. */
 static void convolution_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
                                  dppo_tensor **gradients) {
     const saved_convolution *s = node->saved;
-    const char *name = node->name;
-    dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
-    const float *dy = dppo_packed(cx, name, g), *data = dppo_packed(cx, name, x);
-    const float *kernel = dppo_packed(cx, name, weight);
-    if (!dy || !data || !kernel) return;
-    for (int i = 0; i < 2; i++) {
+    dppo_tensor *parts[3] = {node->inputs[IMAGE], node->inputs[WEIGHT], node->inputs[PLACES]};
+    parts[s->result] = g;
+    for (int i = 0; i < 3; i++) {
         if (!dppo_needs_grad(node, i)) continue;
-        gradients[i] = dppo_result(cx, DPPO_F32, node->inputs[i]->ndim, node->inputs[i]->shape);
-        if (!gradients[i]) return;
+        saved_convolution derivative = *s;
+        derivative.result = (part)i;
+        gradients[i] = convolution(cx, node->name, &derivative, parts, NULL);
     }
-    if (gradients[0]) {
-        frames f = {.w = &s->w, .in = dy, .weight = kernel, .out = dppo_f32(gradients[0])};
-        if (!run_frames(cx, f, s->transposed ? gather_frames : scatter_frames)) return;
-    }
-    if (gradients[1] &&
-        !sum_weights(cx, &s->w, s->transposed ? dy : data, s->transposed ? data : dy, dppo_f32(gradients[1])))
-        return;
-    for (int i = 0; i < 2; i++)
-        if (gradients[i])
-            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight},
-                              dppo_no_second_derivative);
-    if (dppo_needs_grad(node, 2)) gradients[2] = bias_gradient(cx, g);
+    if (dppo_needs_grad(node, 3)) gradients[3] = bias_gradient(cx, g);
 }
 
-/* A convolution of an input with a batch dim, all sizes checked. `shape` is the result's. */
+/* s->result of the two other `parts` (all sizes checked), the bias added to images or places. */
 static dppo_tensor *convolution(dppo_cx *cx, const char *name, const saved_convolution *s,
-                                const int64_t *shape, dppo_tensor *input, dppo_tensor *weight,
-                                dppo_tensor *bias) {
-    const float *x = dppo_packed(cx, name, input), *kernel = dppo_packed(cx, name, weight);
-    const float *shift = bias ? dppo_packed(cx, name, bias) : NULL;
-    if (!x || !kernel || (bias && !shift)) return NULL;
-    dppo_tensor *out = dppo_result(cx, DPPO_F32, input->ndim, shape);
-    if (!out) return NULL;
-    frames f = {.w = &s->w, .in = x, .weight = kernel, .bias = shift, .out = dppo_f32(out)};
-    if (!run_frames(cx, f, s->transposed ? scatter_frames : gather_frames)) return NULL;
-    dppo_node *node =
-        dppo_record(cx, name, out, 3, (dppo_tensor *[]){input, weight, bias}, convolution_backward);
-    if (!node) return out;
+                                dppo_tensor *const *parts, dppo_tensor *bias) {
+    const float *data[3] = {NULL, NULL, NULL}, *shift = bias ? dppo_packed(cx, name, bias) : NULL;
+    dppo_tensor *inputs[4] = {NULL, NULL, NULL, bias};
+    for (int i = 0; i < 3; i++) {
+        if (i == (int)s->result) continue;
+        inputs[i] = parts[i];
+        data[i] = dppo_packed(cx, name, parts[i]);
+        if (!data[i]) return NULL;
+    }
+    dppo_tensor *out = dppo_result(cx, DPPO_F32, s->ndim, s->shape[s->result]);
+    if (!out || (bias && !shift)) return NULL;
+    bool done;
+    if (s->result == WEIGHT) {
+        done = sum_weights(cx, &s->w, data[IMAGE], data[PLACES], dppo_f32(out));
+    } else {
+        bool gather = s->result == PLACES;
+        frames f = {.w = &s->w, .weight = data[WEIGHT], .bias = shift, .out = dppo_f32(out)};
+        f.in = data[gather ? IMAGE : PLACES];
+        done = run_frames(cx, f, gather ? gather_frames : scatter_frames);
+    }
+    dppo_node *node = done ? dppo_record(cx, name, out, 4, inputs, convolution_backward) : NULL;
+    if (!node) return done ? out : NULL;
     saved_convolution *saved = dppo_arena_alloc(dppo_context_arena(cx), sizeof *saved);
     if (!saved) return dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for the tape", name);
     *saved = *s;
     node->saved = saved;
     return out;
+}
+
+/* Of an input and a weight; the result is the part that is left, of `shape`. */
+static dppo_tensor *convolution_of(dppo_cx *cx, const char *name, const windows *w, part result,
+                                   const int64_t *shape, dppo_tensor *input, dppo_tensor *weight,
+                                   dppo_tensor *bias) {
+    saved_convolution s = {.w = *w, .result = result, .ndim = input->ndim};
+    dppo_tensor *parts[3] = {input, weight, input}; /* the result's is not looked at */
+    size_t size = (size_t)s.ndim * sizeof *shape;
+    for (int i = 0; i < 3; i++)
+        memcpy(s.shape[i], i == (int)result ? shape : parts[i]->shape, size);
+    return convolution(cx, name, &s, parts, bias);
 }
 
 /* -- sizes
@@ -285,18 +305,18 @@ static dppo_tensor *convolve(dppo_cx *cx, const char *name, int dims, dppo_tenso
     }
     int last = dims + 1;
     bool flat = dims == 1;
-    saved_convolution s = {.w = {.B = shape[0],
-                                 .C = input->shape[1],
-                                 .H = flat ? 1 : input->shape[2],
-                                 .W = input->shape[last],
-                                 .O = shape[1],
-                                 .kh = flat ? 1 : weight->shape[2],
-                                 .kw = weight->shape[last],
-                                 .oh = flat ? 1 : shape[2],
-                                 .ow = shape[last],
-                                 .stride = {flat ? 1 : stride[0], stride[dims - 1]},
-                                 .padding = {flat ? 0 : padding[0], padding[dims - 1]}}};
-    return convolution(cx, name, &s, shape, input, weight, bias);
+    windows w = {.B = shape[0],
+                 .C = input->shape[1],
+                 .H = flat ? 1 : input->shape[2],
+                 .W = input->shape[last],
+                 .O = shape[1],
+                 .kh = flat ? 1 : weight->shape[2],
+                 .kw = weight->shape[last],
+                 .oh = flat ? 1 : shape[2],
+                 .ow = shape[last],
+                 .stride = {flat ? 1 : stride[0], stride[dims - 1]},
+                 .padding = {flat ? 0 : padding[0], padding[dims - 1]}};
+    return convolution_of(cx, name, &w, PLACES, shape, input, weight, bias);
 }
 
 dppo_tensor *dppo_conv1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
@@ -325,17 +345,16 @@ dppo_tensor *dppo_conv_transpose1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor 
     if (places_in < 1 || length < 1 || output_padding < 0 || output_padding >= stride)
         return dppo_context_fail(cx, DPPO_INVALID, "%s: output padding %lld, result of %lld pixels", name,
                                  (long long)output_padding, (long long)length);
-    saved_convolution s = {.w = {.B = input->shape[0],
-                                 .C = weight->shape[1],
-                                 .H = 1,
-                                 .W = length,
-                                 .O = input->shape[1],
-                                 .kh = 1,
-                                 .kw = kernel,
-                                 .oh = 1,
-                                 .ow = places_in,
-                                 .stride = {1, stride},
-                                 .padding = {0, padding}},
-                           .transposed = true};
-    return convolution(cx, name, &s, (int64_t[]){s.w.B, s.w.C, length}, input, weight, bias);
+    windows w = {.B = input->shape[0],
+                 .C = weight->shape[1],
+                 .H = 1,
+                 .W = length,
+                 .O = input->shape[1],
+                 .kh = 1,
+                 .kw = kernel,
+                 .oh = 1,
+                 .ow = places_in,
+                 .stride = {1, stride},
+                 .padding = {0, padding}};
+    return convolution_of(cx, name, &w, IMAGE, (int64_t[]){w.B, w.C, length}, input, weight, bias);
 }

@@ -280,24 +280,6 @@ static bool check_index(dppo_cx *cx, const char *name, const dppo_tensor *index,
     return true;
 }
 
-/* Scatters rows back: out[.., index[i], ..] += gradient[.., i, ..], in the order of i. */
-static dppo_tensor *index_add(dppo_cx *cx, const dppo_tensor *like, int dim, const dppo_tensor *index,
-                              dppo_tensor *gradient) {
-    int64_t outer, inner, count = dppo_numel(index);
-    dppo_tensor *out = dppo_zeros(cx, like->dtype, like->ndim, like->shape),
-                *packed = dppo_contiguous(cx, gradient);
-    if (!out || !packed) return NULL;
-    blocks(out, dim, &outer, &inner);
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t i = 0; i < count; i++) {
-            float *to = dppo_f32(out) + (o * out->shape[dim] + dppo_i64(index)[i]) * inner;
-            const float *from = dppo_f32(packed) + (o * count + i) * inner;
-            for (int64_t k = 0; k < inner; k++)
-                to[k] += from[k];
-        }
-    return out;
-}
-
 typedef struct saved_index {
     int dim;
     dppo_tensor *index;
@@ -314,13 +296,35 @@ static void save_index(dppo_cx *cx, dppo_node *node, int dim, dppo_tensor *index
     node->saved = saved;
 }
 
+/* Taking rows and adding them back are each other's backward. */
+static void index_add_backward(dppo_context *cx, const dppo_node *node, dppo_tensor *gradient,
+                               dppo_tensor **gradients) {
+    const saved_index *saved = node->saved;
+    gradients[0] = dppo_index_select(cx, gradient, saved->dim, saved->index);
+}
+
+/* Scatters rows back: out[.., index[i], ..] += gradient[.., i, ..], in the order of i. */
+static dppo_tensor *index_add(dppo_cx *cx, const dppo_tensor *like, int dim, dppo_tensor *index,
+                              dppo_tensor *gradient) {
+    int64_t outer, inner, count = dppo_numel(index);
+    dppo_tensor *out = dppo_zeros(cx, like->dtype, like->ndim, like->shape),
+                *packed = dppo_contiguous(cx, gradient);
+    if (!out || !packed) return NULL;
+    blocks(out, dim, &outer, &inner);
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < count; i++) {
+            float *to = dppo_f32(out) + (o * out->shape[dim] + dppo_i64(index)[i]) * inner;
+            const float *from = dppo_f32(packed) + (o * count + i) * inner;
+            for (int64_t k = 0; k < inner; k++)
+                to[k] += from[k];
+        }
+    save_index(cx, dppo_record(cx, "index_add", out, 1, &packed, index_add_backward), dim, index);
+    return out;
+}
+
 static void index_select_backward(dppo_context *cx, const dppo_node *node, dppo_tensor *gradient,
                                   dppo_tensor **gradients) {
     const saved_index *saved = node->saved;
-    if (dppo_grad_enabled(cx)) {
-        (void)dppo_context_fail(cx, DPPO_MISSING, "index_select: no second derivative");
-        return;
-    }
     gradients[0] = index_add(cx, node->inputs[0], saved->dim, saved->index, gradient);
 }
 
@@ -391,18 +395,22 @@ static int64_t gathered(const dppo_tensor *input, int dim, const dppo_tensor *in
     return offset;
 }
 
+static void scatter_add_backward(dppo_context *cx, const dppo_node *node, dppo_tensor *gradient,
+                                 dppo_tensor **gradients) {
+    const saved_index *saved = node->saved;
+    gradients[0] = dppo_gather(cx, gradient, saved->dim, saved->index);
+}
+
 static void gather_backward(dppo_context *cx, const dppo_node *node, dppo_tensor *gradient,
                             dppo_tensor **gradients) {
     const saved_index *saved = node->saved;
-    if (dppo_grad_enabled(cx)) {
-        (void)dppo_context_fail(cx, DPPO_MISSING, "gather: no second derivative");
-        return;
-    }
     dppo_tensor *out = dppo_zeros_like(cx, node->inputs[0]), *packed = dppo_contiguous(cx, gradient);
     if (!out || !packed) return;
     int64_t count = dppo_numel(saved->index);
     for (int64_t i = 0; i < count; i++)
         dppo_f32(out)[gathered(out, saved->dim, saved->index, i)] += dppo_f32(packed)[i];
+    save_index(cx, dppo_record(cx, "scatter_add", out, 1, &packed, scatter_add_backward), saved->dim,
+               saved->index);
     gradients[0] = out;
 }
 

@@ -10,7 +10,29 @@
 typedef struct norm_saved {
     int64_t M, N;
     float *mean, *rstd; /* (M) */
+    double eps;
 } norm_saved;
+
+static dppo_tensor *row_mean(dppo_cx *cx, dppo_tensor *x) {
+    return dppo_mean(cx, x, 1, (int[]){-1}, true);
+}
+
+/* The gradients as steps of the tape, to be differentiated again. With h = (x - mean) rstd and u = g weight,
+ *     dx = rstd (u - mean(u) - h mean(u h)), dweight = sum over rows g h, dbias = sum over rows g. */
+static void layer_norm_steps(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const norm_saved *s = node->saved;
+    dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
+    dppo_tensor *centred = dppo_sub(cx, x, row_mean(cx, x));
+    dppo_tensor *variance = row_mean(cx, dppo_square(cx, centred));
+    dppo_tensor *rstd = dppo_pow_scalar(cx, dppo_add_scalar(cx, variance, s->eps), -0.5);
+    dppo_tensor *h = dppo_mul(cx, centred, rstd), *u = weight ? dppo_mul(cx, g, weight) : g;
+    if (dppo_needs_grad(node, 0)) {
+        dppo_tensor *along = dppo_mul(cx, h, row_mean(cx, dppo_mul(cx, u, h)));
+        gradients[0] = dppo_mul(cx, rstd, dppo_sub(cx, dppo_sub(cx, u, row_mean(cx, u)), along));
+    }
+    if (dppo_needs_grad(node, 1)) gradients[1] = dppo_sum_to_size(cx, dppo_mul(cx, g, h), 1, &s->N);
+    if (dppo_needs_grad(node, 2)) gradients[2] = dppo_sum_to_size(cx, g, 1, &s->N);
+}
 
 /* Inputs: x, weight, bias, any of the last two absent. */
 static void layer_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
@@ -18,15 +40,15 @@ static void layer_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor 
     const char *name = "layer_norm_backward";
     dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
     float *to[3] = {NULL, NULL, NULL};
+    if (dppo_grad_enabled(cx)) {
+        layer_norm_steps(cx, node, g, gradients);
+        return;
+    }
     if (!dppo_gradient_buffers(cx, node, 3, gradients, to)) return;
     const float *dy = dppo_packed(cx, name, g), *data = dppo_packed(cx, name, x);
     const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
     if (!dy || !data || (weight && !scale)) return;
     dppo_kernel_layer_norm_grad(s->M, s->N, to[0], to[1], to[2], dy, data, s->mean, s->rstd, scale);
-    for (int i = 0; i < 3; i++)
-        if (gradients[i])
-            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight},
-                              dppo_no_second_derivative);
 }
 
 static bool fits_last_dim(dppo_cx *cx, const dppo_tensor *input, const dppo_tensor *parameter) {
@@ -50,7 +72,7 @@ dppo_tensor *dppo_layer_norm(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weigh
     float *moments = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(2 * M + 1) * sizeof(float));
     if (!s || !moments)
         return dppo_context_fail(cx, DPPO_NO_MEMORY, "layer_norm: no memory for %lld rows", (long long)M);
-    *s = (norm_saved){M, N, moments, moments + M};
+    *s = (norm_saved){M, N, moments, moments + M, eps};
     const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
     const float *shift = bias ? dppo_packed(cx, name, bias) : NULL;
     dppo_tensor *out = dppo_result(cx, DPPO_F32, input->ndim, input->shape);
@@ -77,9 +99,21 @@ static void around(const dppo_tensor *x, int dim, int64_t size[3]) {
         size[d < dim ? 0 : d == dim ? 1 : 2] *= x->shape[d];
 }
 
+/* softmax: g y - y sum(g y); log_softmax: g - exp(y) sum(g); sums along the dim. */
+static dppo_tensor *softmax_steps(dppo_cx *cx, const softmax_saved *s, dppo_tensor *g, dppo_tensor *y) {
+    int dims = y->ndim > 0, dim[] = {s->dim};
+    if (s->logarithm) return dppo_sub(cx, g, dppo_mul(cx, dppo_exp(cx, y), dppo_sum(cx, g, dims, dim, true)));
+    dppo_tensor *gy = dppo_mul(cx, g, y);
+    return dppo_sub(cx, gy, dppo_mul(cx, y, dppo_sum(cx, gy, dims, dim, true)));
+}
+
 static void softmax_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const softmax_saved *s = node->saved;
     const char *name = s->logarithm ? "log_softmax_backward" : "softmax_backward";
+    if (dppo_grad_enabled(cx)) {
+        gradients[0] = softmax_steps(cx, s, g, node->output);
+        return;
+    }
     dppo_tensor *y = node->output, *out = dppo_result(cx, DPPO_F32, y->ndim, y->shape);
     const float *dy = dppo_packed(cx, name, g);
     int64_t size[3];
@@ -90,7 +124,6 @@ static void softmax_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
                                          s->logarithm);
     else
         dppo_kernel_softmax_grad(size[0], size[1], dppo_f32(out), dy, dppo_f32(y), s->logarithm);
-    (void)dppo_record(cx, name, out, 2, (dppo_tensor *[]){g, y}, dppo_no_second_derivative);
     gradients[0] = out;
 }
 

@@ -10,6 +10,7 @@ enum { SUM_LANES = 8 };
 typedef struct groups {
     int64_t B, C, S, G, D;
     float *mean, *rstd; /* (B G) */
+    double eps;
 } groups;
 
 static float add_lanes(const float lanes[SUM_LANES]) {
@@ -117,12 +118,46 @@ static void parameter_gradients(const groups *s, float *dweight, float *dbias, c
     }
 }
 
+static dppo_tensor *group_mean(dppo_cx *cx, dppo_tensor *x) {
+    return dppo_mean(cx, x, 2, (int[]){2, 3}, true);
+}
+
+/* The gradients as steps of the tape, to be differentiated again. In (B, G, D, S), h = (x - mean) rstd and
+ * u = g weight, with means over D and S:
+ *     dx = rstd (u - mean(u) - h mean(u h)), dweight = sum over B and S of g h, dbias the same of g. */
+static void group_norm_steps(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    const groups *s = node->saved;
+    const int64_t shape[] = {s->B, s->G, s->D, s->S}, each[] = {s->G, s->D, 1};
+    int samples[] = {0, 3};
+    dppo_tensor *input = node->inputs[0], *x = dppo_reshape(cx, input, 4, shape), *u;
+    dppo_tensor *centred = dppo_sub(cx, x, group_mean(cx, x));
+    dppo_tensor *variance = group_mean(cx, dppo_square(cx, centred));
+    dppo_tensor *rstd = dppo_pow_scalar(cx, dppo_add_scalar(cx, variance, s->eps), -0.5);
+    dppo_tensor *h = dppo_mul(cx, centred, rstd);
+    u = g = dppo_reshape(cx, g, 4, shape);
+    if (node->inputs[1]) u = dppo_mul(cx, g, dppo_reshape(cx, node->inputs[1], 3, each));
+    if (dppo_needs_grad(node, 0)) {
+        dppo_tensor *along = dppo_mul(cx, h, group_mean(cx, dppo_mul(cx, u, h)));
+        dppo_tensor *dx = dppo_mul(cx, rstd, dppo_sub(cx, dppo_sub(cx, u, group_mean(cx, u)), along));
+        gradients[0] = dppo_reshape(cx, dx, input->ndim, input->shape);
+    }
+    for (int i = 1; i < 3; i++)
+        if (dppo_needs_grad(node, i)) {
+            dppo_tensor *sum = dppo_sum(cx, i == 1 ? dppo_mul(cx, g, h) : g, 2, samples, false);
+            gradients[i] = dppo_reshape(cx, sum, 1, &s->C);
+        }
+}
+
 /* Inputs: x, weight, bias, any of the last two absent. */
 static void group_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const groups *s = node->saved;
     const char *name = "group_norm_backward";
     dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
     float *to[3] = {NULL, NULL, NULL};
+    if (dppo_grad_enabled(cx)) {
+        group_norm_steps(cx, node, g, gradients);
+        return;
+    }
     if (!dppo_gradient_buffers(cx, node, 3, gradients, to)) return;
     const float *dy = dppo_packed(cx, name, g), *data = dppo_packed(cx, name, x);
     const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
@@ -138,10 +173,6 @@ static void group_norm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor 
     }
     if (to[0]) input_gradient(s, to[0], dy, data, ds, db, scale);
     parameter_gradients(s, to[1], to[2], ds, db);
-    for (int i = 0; i < 3; i++)
-        if (gradients[i])
-            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight},
-                              dppo_no_second_derivative);
 }
 
 static bool is_per_channel(const dppo_tensor *parameter, int64_t channels) {
@@ -163,7 +194,8 @@ dppo_tensor *dppo_group_norm(dppo_cx *cx, dppo_tensor *input, int64_t num_groups
     float *moments = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(2 * rows + 1) * sizeof *moments);
     if (!s || !moments)
         return dppo_context_fail(cx, DPPO_NO_MEMORY, "%s: no memory for %lld rows", name, (long long)rows);
-    *s = (groups){B, C, B > 0 ? total / (B * C) : 0, num_groups, C / num_groups, moments, moments + rows};
+    *s =
+        (groups){B, C, B > 0 ? total / (B * C) : 0, num_groups, C / num_groups, moments, moments + rows, eps};
     const float *scale = weight ? dppo_packed(cx, name, weight) : NULL;
     const float *shift = bias ? dppo_packed(cx, name, bias) : NULL;
     dppo_tensor *out = dppo_result(cx, DPPO_F32, input->ndim, input->shape);

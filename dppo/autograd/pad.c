@@ -32,6 +32,11 @@ static int64_t origin(const saved_pad *s, const dppo_tensor *input, const dppo_t
 
 static dppo_tensor *pad_with(dppo_cx *cx, dppo_tensor *input, const saved_pad *s, double value);
 
+/* Gathering is the transpose of repeating: its gradient is padded. */
+static void unpad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    gradients[0] = pad_with(cx, g, node->saved, 0.0);
+}
+
 /* Constants give way again; elements that were repeated gather their gradients in the order of the result. */
 static void pad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const saved_pad *s = node->saved;
@@ -44,11 +49,12 @@ static void pad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dpp
         return;
     }
     dppo_tensor *sum = dppo_zeros(cx, DPPO_F32, input->ndim, input->shape);
-    const dppo_tensor *from = dppo_contiguous(cx, g);
+    dppo_tensor *from = dppo_contiguous(cx, g);
     if (!sum || !from) return;
     for (int64_t i = 0, n = dppo_numel(from); i < n; i++)
         dppo_f32(sum)[origin(s, input, from, i)] += dppo_f32(from)[i];
-    (void)dppo_record(cx, node->name, sum, 1, &g, dppo_no_second_derivative);
+    dppo_node *again = dppo_record(cx, node->name, sum, 1, &from, unpad_backward);
+    if (again) again->saved = node->saved;
     gradients[0] = sum;
 }
 

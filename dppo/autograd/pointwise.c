@@ -26,9 +26,47 @@ static dppo_tensor *map2(dppo_cx *cx, const char *name, dppo_map_op op, dppo_ten
     return dppo_map_recorded(cx, name, op, (dppo_tensor *[]){a, b}, 0.0, 0.0, backward);
 }
 
-/* The kernels of a derivative that depend smoothly on more than the upstream gradient. */
-static dppo_tensor *slope(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *g, dppo_tensor *other) {
-    return map2(cx, name, op, g, other, dppo_no_second_derivative);
+/* g f'(x) by one kernel; with create_graph by steps of the tape, as `steps` has them. */
+static dppo_tensor *slope(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *g, dppo_tensor *x,
+                          const dppo_map_params *saved,
+                          dppo_tensor *(*steps)(dppo_cx *, dppo_tensor *, dppo_tensor *,
+                                                const dppo_map_params *)) {
+    if (dppo_grad_enabled(cx)) return steps(cx, g, x, saved);
+    return dppo_map(cx, name, op, (dppo_tensor *[]){g, x}, saved->p, saved->q);
+}
+
+/* g (cdf + x pdf), cdf = (1 + erf(x / sqrt 2)) / 2, pdf = exp(-x^2 / 2) / sqrt(2 pi) */
+static dppo_tensor *gelu_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, const dppo_map_params *saved) {
+    (void)saved;
+    dppo_tensor *scaled_x = dppo_mul_scalar(cx, x, 0.70710678118654752440);
+    dppo_tensor *cdf = dppo_mul_scalar(cx, dppo_add_scalar(cx, dppo_erf(cx, scaled_x), 1.0), 0.5);
+    dppo_tensor *bell = dppo_exp(cx, dppo_mul_scalar(cx, dppo_square(cx, x), -0.5));
+    dppo_tensor *pdf = dppo_mul_scalar(cx, bell, 0.39894228040143267794);
+    return dppo_mul(cx, g, dppo_add(cx, cdf, dppo_mul(cx, x, pdf)));
+}
+
+/* g (t + x s (1 - t^2)), t = tanh(softplus(x)), s = sigmoid(x): torch's steps, too */
+static dppo_tensor *mish_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, const dppo_map_params *saved) {
+    (void)saved;
+    dppo_tensor *t = dppo_tanh(cx, dppo_softplus(cx, x, 1.0, 20.0)), *s = dppo_sigmoid(cx, x);
+    dppo_tensor *rest = dppo_mul(cx, dppo_mul(cx, x, s), dppo_rsub_scalar(cx, dppo_mul(cx, t, t), 1.0));
+    return dppo_mul(cx, g, dppo_add(cx, t, rest));
+}
+
+/* g alpha exp(x) where x <= 0, else g; the exponent is bounded so that no infinity meets the zero of where.
+ */
+static dppo_tensor *elu_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, const dppo_map_params *saved) {
+    dppo_tensor *below =
+        dppo_mul(cx, dppo_mul_scalar(cx, g, saved->p), dppo_exp(cx, dppo_clamp(cx, x, -INFINITY, 0.0)));
+    return dppo_where(cx, dppo_le(cx, x, dppo_scalar(cx, 0.0)), below, g);
+}
+
+/* g sigmoid(beta x), above the threshold g */
+static dppo_tensor *softplus_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x,
+                                   const dppo_map_params *saved) {
+    dppo_tensor *scaled_x = dppo_mul_scalar(cx, x, saved->p);
+    dppo_tensor *above = dppo_gt(cx, scaled_x, dppo_scalar(cx, saved->q));
+    return dppo_where(cx, above, g, dppo_mul(cx, g, dppo_sigmoid(cx, scaled_x)));
 }
 
 /* tanh: g (1 - y^2). Again: of g, the same; of y, -2 y g. */
@@ -72,18 +110,15 @@ UNARY(erf, DPPO_MAP_ERF,
 UNARY(round, DPPO_MAP_ROUND, dppo_zeros_like(cx, g))
 UNARY(relu, DPPO_MAP_RELU,
       dppo_map_gate(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, (dppo_tensor *[]){g, y}, 0.0, 0.0))
-UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x))
-UNARY(mish, DPPO_MAP_MISH, slope(cx, "mish_backward", DPPO_MAP_MISH_GRAD, g, x))
+UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x, saved, gelu_steps))
+UNARY(mish, DPPO_MAP_MISH, slope(cx, "mish_backward", DPPO_MAP_MISH_GRAD, g, x, saved, mish_steps))
 
-UNARY_BACKWARD(elu, dppo_map_recorded(cx, "elu_backward", DPPO_MAP_ELU_GRAD, (dppo_tensor *[]){g, x},
-                                      saved->p, 0.0, dppo_no_second_derivative))
+UNARY_BACKWARD(elu, slope(cx, "elu_backward", DPPO_MAP_ELU_GRAD, g, x, saved, elu_steps))
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha) {
     return dppo_map_recorded(cx, "elu", DPPO_MAP_ELU, &input, alpha, 0.0, elu_backward);
 }
 
-UNARY_BACKWARD(softplus,
-               dppo_map_recorded(cx, "softplus_backward", DPPO_MAP_SOFTPLUS_GRAD, (dppo_tensor *[]){g, x},
-                                 saved->p, saved->q, dppo_no_second_derivative))
+UNARY_BACKWARD(softplus, slope(cx, "softplus_backward", DPPO_MAP_SOFTPLUS_GRAD, g, x, saved, softplus_steps))
 dppo_tensor *dppo_softplus(dppo_cx *cx, dppo_tensor *input, double beta, double threshold) {
     return dppo_map_recorded(cx, "softplus", DPPO_MAP_SOFTPLUS, &input, beta, threshold, softplus_backward);
 }

@@ -638,9 +638,19 @@ static void cumprod_gradient(const float *x, const float *y, const float *g, int
     dx[zero] = (float)sum;
 }
 
+static dppo_tensor *cumulative_sum(dppo_cx *cx, dppo_tensor *input, const reduced *r, bool backwards);
+
+/* Without zeros the gradient's steps can be taken on the tape; with one it is not differentiated again. */
 static void cumprod_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     const reduced *r = node->saved;
     dppo_tensor *x = node->inputs[0];
+    bool zeros = false;
+    for (int64_t i = 0, size = dppo_numel(x); dppo_grad_enabled(cx) && i < size; i++)
+        zeros = zeros || dppo_tensor_at(x, i) == 0.0;
+    if (dppo_grad_enabled(cx) && !zeros) {
+        gradients[0] = dppo_div(cx, cumulative_sum(cx, dppo_mul(cx, g, node->output), r, true), x);
+        return;
+    }
     const float *in = rows_of(cx, "cumprod", x, r), *up = rows_of(cx, "cumprod", g, r);
     const float *y = rows_of(cx, "cumprod", node->output, r);
     int64_t n = dppo_numel(x);
@@ -678,17 +688,27 @@ dppo_tensor *dppo_cumprod(dppo_cx *cx, dppo_tensor *input, int dim) {
                           cumprod_backward);
 }
 
+static dppo_backward_function cumsum_backward, reverse_cumsum_backward;
+
+/* Sums of all up to each element, or of all from it on: one is the other's gradient. */
+static dppo_tensor *cumulative_sum(dppo_cx *cx, dppo_tensor *input, const reduced *r, bool backwards) {
+    return record_reduced(cx, "cumsum", running(cx, "cumsum", input, r, false, backwards), input, r,
+                          backwards ? reverse_cumsum_backward : cumsum_backward);
+}
+
 static void cumsum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
-    dppo_tensor *out = running(cx, "cumsum_backward", g, node->saved, false, true);
-    if (out) (void)dppo_record(cx, "cumsum_backward", out, 1, &g, dppo_no_second_derivative);
-    gradients[0] = out;
+    gradients[0] = cumulative_sum(cx, g, node->saved, true);
+}
+
+static void reverse_cumsum_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g,
+                                    dppo_tensor **gradients) {
+    gradients[0] = cumulative_sum(cx, g, node->saved, false);
 }
 
 dppo_tensor *dppo_cumsum(dppo_cx *cx, dppo_tensor *input, int dim) {
     reduced r;
     if (!input || !plan_reduction(cx, "cumsum", input, input->ndim > 0, &dim, &r)) return NULL;
-    return record_reduced(cx, "cumsum", running(cx, "cumsum", input, &r, false, false), input, &r,
-                          cumsum_backward);
+    return cumulative_sum(cx, input, &r, false);
 }
 
 /* -- quantile

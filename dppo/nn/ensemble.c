@@ -95,6 +95,12 @@ static void ensemble_linear_backward(dppo_cx *cx, const dppo_node *node, dppo_te
                                      dppo_tensor **gradients) {
     const char *name = "ensemble_linear_backward";
     dppo_tensor *x = node->inputs[0], *weight = node->inputs[1];
+    if (dppo_needs_grad(node, 2)) gradients[2] = bias_gradients(cx, g);
+    if (dppo_grad_enabled(cx)) { /* the same products as operations that can be differentiated again */
+        if (dppo_needs_grad(node, 0)) gradients[0] = dppo_matmul(cx, g, weight);
+        if (dppo_needs_grad(node, 1)) gradients[1] = dppo_matmul(cx, dppo_transpose(cx, g, 1, 2), x);
+        return;
+    }
     members m = {.B = x->shape[1], .in = x->shape[2], .out = weight->shape[1]};
     m.x = dppo_packed(cx, name, x);
     m.weight = dppo_packed(cx, name, weight);
@@ -107,11 +113,6 @@ static void ensemble_linear_backward(dppo_cx *cx, const dppo_node *node, dppo_te
         *(i == 0 ? &m.dx : &m.dweight) = dppo_f32(gradients[i]);
     }
     dppo_parallel_for(x->shape[0], 1, backward_members, &m);
-    for (int i = 0; i < 2; i++)
-        if (gradients[i])
-            (void)dppo_record(cx, name, gradients[i], 3, (dppo_tensor *[]){g, x, weight},
-                              dppo_no_second_derivative);
-    if (dppo_needs_grad(node, 2)) gradients[2] = bias_gradients(cx, g);
 }
 
 dppo_tensor *dppo_ensemble_linear(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo_tensor *bias) {
