@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "data/dataset.h"
+#include "models/build.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,6 +44,13 @@ static void assert_said(const char *what) {
     char *bytes;
     assert_int_equal(dppo_read_file(in_folder("said"), &bytes, NULL), DPPO_OK);
     if (!strstr(bytes, what)) fail_msg("\"%s\" is not in:\n%s", what, bytes);
+    free(bytes);
+}
+
+static void assert_silent(const char *what) {
+    char *bytes;
+    assert_int_equal(dppo_read_file(in_folder("said"), &bytes, NULL), DPPO_OK);
+    if (strstr(bytes, what)) fail_msg("\"%s\" is in:\n%s", what, bytes);
     free(bytes);
 }
 
@@ -147,31 +155,62 @@ static void demonstrations(void **state) {
 
 static void doctor_finds_all_in_order(void **state) {
     (void)state;
-    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor " FIXTURES "/configs/ppo_gaussian_mlp.yaml "
-                         "'~env.wrappers.mujoco_locomotion_lowdim' env.n_envs=2"),
-                     0);
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor"), 0);
     assert_said("ok       own_dppo.h5");
-    assert_said("ok       agent (c): TrainPPOGaussianAgent");
-    assert_said("ok       env: 2 environments");
     assert_said("0 wrong, 0 missing");
+    assert_int_equal(run("dppo doctor " FIXTURES "/configs/ppo_gaussian_mlp.yaml "
+                         "'~env.wrappers.mujoco_locomotion_lowdim' '~normalization_path' env.n_envs=2"),
+                     0);
+    assert_said("ppo_gaussian_mlp.yaml: builds PPO_Gaussian, ");
+    assert_said("(actor Gaussian_MLP ");
+    assert_silent("missing");
 }
 
 static void doctor_names_all_that_is_missing(void **state) {
     (void)state;
-    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor " FIXTURES
-                         "/configs/ft_ppo_diffusion_mlp.yaml model.actor._target_=model.unet.Unet1D "
-                         "model.critic._target_=model.common.critic.ViTCritic env.name=kitchen "
-                         "base_policy_path=absent.pt"),
+    assert_int_equal(run("dppo doctor " FIXTURES
+                         "/configs/ft_ppo_diffusion_mlp.yaml model.actor._target_=model.unet.NoUnet "
+                         "model.critic._target_=model.common.critic.NoCritic env.name=kitchen "
+                         "base_policy_path=absent.pt normalization_path=absent.npz"),
                      3);
-    assert_said("model.actor: no Unet1D");
-    assert_said("model.critic: no ViTCritic");
-    assert_said("kitchen");
-    assert_said("absent.pt");
-    assert_said("0 wrong, 4 missing");
-    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo doctor " FIXTURES
-                         "/configs/pre_diffusion_mlp.yaml train_dataset_path=absent.npz"),
-                     3);
-    assert_said("train_dataset: absent.npz");
+    assert_said("does not build");
+    assert_said("class NoUnet: model.actor; class NoCritic: model.critic");
+    assert_said("checkpoint absent.pt: No such file");
+    assert_said("normalization absent.npz: No such file");
+    assert_said("environment gym kitchen: not available here");
+    assert_int_equal(
+        run("dppo doctor " FIXTURES "/configs/pre_diffusion_mlp.yaml train_dataset_path=absent.npz"), 3);
+    assert_said("builds DiffusionModel");
+    assert_said("data set absent.npz");
+    assert_int_equal(run("dppo doctor " FIXTURES "/configs/pre_diffusion_mlp.yaml " FIXTURES
+                         "/configs/ft_ppo_diffusion_mlp.yaml model.horizon_steps=[1]"),
+                     2);
+    assert_said("0 in order, 0 with something missing, 2 invalid");
+}
+
+/* An eval configuration whose checkpoint is there is in order, on either side; one without is not misjudged.
+ */
+static void doctor_loads_the_checkpoint(void **state) {
+    (void)state;
+    dppo_config *config;
+    dppo_module *model;
+    dppo_named saved = {0};
+    const char *doctor = "dppo doctor " FIXTURES "/configs/eval_diffusion_mlp.yaml env.n_envs=2 "
+                         "'~env.wrappers.mujoco_locomotion_lowdim' '~normalization_path'";
+    assert_int_equal(dppo_config_load(FIXTURES "/configs/eval_diffusion_mlp.yaml", &config), DPPO_OK);
+    assert_int_equal(setenv("DPPO_LOG_DIR", "runs", 0) + setenv("DPPO_DATA_DIR", "data", 0), 0);
+    assert_int_equal(dppo_config_resolve(config), DPPO_OK);
+    assert_int_equal(dppo_build_module(dppo_config_get(config, "model"), NULL, &model), DPPO_OK);
+    assert_int_equal(dppo_module_state_dict(model, "model/", &saved), DPPO_OK);
+    assert_int_equal(dppo_checkpoint_write(in_folder("tuned.h5"), &saved, "seed: 7\n"), DPPO_OK);
+    assert_int_equal(run("%s base_policy_path=tuned.h5", doctor), 0);
+    assert_int_equal(run("%s base_policy_path=null", doctor), 3);
+    assert_said("builds DiffusionEval");
+    assert_said("missing: checkpoint: model.network_path names none");
+    assert_silent("agent");
+    dppo_named_free(&saved);
+    dppo_module_free(model);
+    dppo_config_free(config);
 }
 
 static void doctor_tells_unreadable_from_mismatched(void **state) {
@@ -213,6 +252,7 @@ int main(void) {
         cmocka_unit_test(demonstrations),
         cmocka_unit_test(doctor_finds_all_in_order),
         cmocka_unit_test(doctor_names_all_that_is_missing),
+        cmocka_unit_test(doctor_loads_the_checkpoint),
         cmocka_unit_test(doctor_tells_unreadable_from_mismatched),
         cmocka_unit_test(bench_writes_json),
     };

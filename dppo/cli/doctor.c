@@ -1,13 +1,10 @@
-/* dppo doctor: what is here, and what a configuration needs that is not. */
-#include "algorithms/agent.h"
+/* dppo doctor: what is here. What a configuration needs that is not: doctor_config.c. */
 #include "base/pool.h"
 #include "base/sha256.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/doctor.h"
 #include "cli/run_config.h"
-#include "data/dataset.h"
-#include "envs/env.h"
-#include "models/build.h"
 #include "tensor/kernel_set.h"
 
 #include <stdio.h>
@@ -16,10 +13,6 @@
 #include <unistd.h>
 #include <yaml.h>
 #include <zip.h>
-
-#ifdef DPPO_WITH_SHIM
-#include "shim.h"
-#endif
 
 /* What was found wrong so far. The exit status is that of the worst: unreadable, mismatch, missing. */
 typedef struct findings {
@@ -107,107 +100,17 @@ static void check_fixtures(findings *found) {
 
 /* -- configurations */
 
-static bool can_build(const char *target) {
-#define DPPO_TARGET_NAME(name, builder) #name,
-    static const char *const known[] = {DPPO_TARGETS(DPPO_TARGET_NAME)};
-#undef DPPO_TARGET_NAME
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(known[i], target) == 0) return true;
-    return false;
-}
-
-/* Names every class below `node` that cannot be built, not only the first. */
-static int check_targets(const dppo_config *node, const char *where) {
-    char path[512];
-    int unknown = 0;
-    const char *target = dppo_config_target(node);
-    if (target && !can_build(target)) {
-        (void)printf("  missing  %s: no %s here\n", where, target);
-        unknown++;
-    }
-    bool map = dppo_config_type_of(node) == DPPO_CONFIG_MAP;
-    for (size_t i = 0; map && i < dppo_config_count(node); i++) {
-        (void)snprintf(path, sizeof path, "%s.%s", where, dppo_config_key(node, i));
-        unknown += check_targets(dppo_config_item(node, i), path);
-    }
-    return unknown;
-}
-
-/* With initial weights: the checkpoint is looked at by itself, so that a missing one hides nothing. */
-static void check_agent(findings *found, const dppo_config *config, const dppo_agent_class *side) {
-    dppo_config *copy = dppo_config_copy(config);
-    dppo_agent *agent = NULL;
-    char what[64];
-    (void)snprintf(what, sizeof what, "agent (%s)", side->side);
-    dppo_status status = copy ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "no memory");
-    if (status == DPPO_OK && dppo_config_get(copy, "model.network_path"))
-        status = dppo_config_override(copy, "model.network_path=null");
-    if (status == DPPO_OK) status = side->create(copy, &agent);
-    if (status == DPPO_OK)
-        (void)printf("  ok       %s: %s\n", what, dppo_config_target(config));
-    else
-        note(found, status, what);
-    if (agent) side->destroy(agent);
-    dppo_config_free(copy);
-}
-
-static void check_checkpoint(findings *found, const dppo_config *config) {
-    const char *path = NULL;
-    dppo_named state = {0};
-    dppo_status status = dppo_config_string_or(config, "model.network_path", NULL, &path);
-    if (status == DPPO_OK && !path) return;
-    if (status == DPPO_OK) status = dppo_checkpoint_read(path, &state);
-    if (status == DPPO_OK)
-        (void)printf("  ok       model.network_path: %zu tensors in %s\n", state.count, path);
-    else
-        note(found, status, "model.network_path");
-    dppo_named_free(&state);
-}
-
-static void check_dataset(findings *found, const dppo_config *config) {
-    const dppo_config *node = dppo_config_get(config, "train_dataset");
-    dppo_sequence_dataset *dataset = NULL;
-    if (!node) return;
-    dppo_status status = dppo_sequence_dataset_new(node, &dataset);
-    if (status == DPPO_OK)
-        (void)printf("  ok       train_dataset: %lld sequences\n",
-                     (long long)dppo_sequence_dataset_count(dataset));
-    else
-        note(found, status, "train_dataset");
-    dppo_sequence_dataset_free(dataset);
-}
-
-static void check_environment(findings *found, const dppo_config *config) {
-    dppo_vector_env *vector = NULL;
-    if (dppo_config_type_of(dppo_config_get(config, "env")) != DPPO_CONFIG_MAP) return;
-    dppo_status status = dppo_vector_env_new(config, &vector);
-    if (status == DPPO_OK)
-        (void)printf("  ok       env: %lld environments\n", (long long)dppo_vector_env_count(vector));
-    else
-        note(found, status, "env");
-    dppo_vector_env_free(vector);
-}
-
-static void check_config(findings *found, const char *path, int override_count, char **overrides) {
-    dppo_config *config = NULL;
-    (void)printf("\nconfiguration: %s\n", path);
-    if (dppo_run_config(path, override_count, overrides, &config) != DPPO_OK) {
-        (void)printf("  wrong    %s\n", dppo_message());
-        found->unreadable++;
-        return;
-    }
-    int unknown = check_targets(dppo_config_get(config, "model"), "model");
-    found->missing += unknown;
-    if (unknown == 0) {
-        check_agent(found, config, &dppo_c_agent_class);
-#ifdef DPPO_WITH_SHIM
-        check_agent(found, config, &shim_agent_class);
-#endif
-    }
-    check_checkpoint(found, config);
-    check_dataset(found, config);
-    check_environment(found, config);
-    dppo_config_free(config);
+/* The exit status is that of the worst: one that makes no sense, then one that lacks something. */
+static int check_configs(int count, char **paths, int override_count, char **overrides) {
+    int counts[DPPO_EXIT_MISSING + 1] = {0};
+    for (int i = 0; i < count; i++)
+        counts[dppo_doctor_config(paths[i], override_count, overrides)]++;
+    if (count > 1)
+        (void)printf("\n%d in order, %d with something missing, %d invalid\n", counts[DPPO_EXIT_OK],
+                     counts[DPPO_EXIT_MISSING], counts[DPPO_EXIT_USAGE]);
+    return counts[DPPO_EXIT_USAGE]     ? DPPO_EXIT_USAGE
+           : counts[DPPO_EXIT_MISSING] ? DPPO_EXIT_MISSING
+                                       : DPPO_EXIT_OK;
 }
 
 static int run(int argc, char **argv) {
@@ -222,10 +125,9 @@ static int run(int argc, char **argv) {
         return DPPO_EXIT_USAGE;
     }
     dppo_set_threads(0);
+    if (configs > 1) return check_configs(configs - 1, argv + 1, overrides - configs, argv + configs);
     print_build();
     check_fixtures(&found);
-    for (int i = 1; i < configs; i++)
-        check_config(&found, argv[i], overrides - configs, argv + configs);
     int wrong = found.unreadable + found.mismatched;
     (void)printf("\n%d wrong, %d missing\n", wrong, found.missing);
     return found.unreadable   ? DPPO_EXIT_USAGE
@@ -237,14 +139,15 @@ static int run(int argc, char **argv) {
 const dppo_verb dppo_verb_doctor = {
     .name = "doctor",
     .summary = "what is here, and what a configuration needs that is not",
-    .usage = "usage: dppo doctor [CONFIG..] [KEY=VALUE..]\n\n"
-             "Prints versions, the processor's capability and the threads, and checks the fixture files "
-             "against their\n"
-             "manifest. For each CONFIG (the overrides apply to all) it builds the agent on each side, opens "
-             "the\n"
-             "environments, and reads the checkpoint and the data set: what is missing is named, and nothing "
-             "hides\n"
-             "behind the first.\n\n"
+    .usage = "usage: dppo doctor [CONFIG.. [KEY=VALUE..]]\n\n"
+             "Without arguments: prints versions, the processor's capability and the threads, and checks the "
+             "fixture\n"
+             "files against their manifest.\n\n"
+             "With them, one line for each CONFIG (the overrides apply to all): whether its model builds, of "
+             "what\n"
+             "classes and how many parameters; and what is missing, by name: classes, agents, checkpoint, "
+             "data, the\n"
+             "environment. Nothing hides behind the first.\n\n"
              "Exit status: 0 all is here; 1 a fixture file is not the one of the manifest; 2 a configuration "
              "or a\n"
              "file cannot be read or makes no sense; 3 a class, an environment or a file is missing.\n",
