@@ -54,13 +54,13 @@ static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo
     int64_t rows = data->rows;
     int64_t state_shape[3] = {0, base->cond_steps, base->obs_dim};
     int64_t chunk_shape[3] = {0, base->horizon_steps, base->action_dim};
+    dppo_ppo_batch batch = {.returns = dppo_ppo_rows(ppo, data->returns, rows, indices, 1, NULL),
+                            .oldvalues = dppo_ppo_rows(ppo, data->values, rows, indices, 1, NULL),
+                            .advantages = dppo_ppo_rows(ppo, data->advantages, rows, indices, 1, NULL),
+                            .oldlogprobs = dppo_ppo_rows(ppo, data->logprobs, rows, indices, 1, NULL)};
     return dppo_ppo_gaussian_loss(base->learning, base->model,
                                   dppo_cond_of(dppo_ppo_rows(ppo, data->obs, rows, indices, 3, state_shape)),
-                                  dppo_ppo_rows(ppo, data->chains, rows, indices, 3, chunk_shape),
-                                  dppo_ppo_rows(ppo, data->returns, rows, indices, 1, NULL),
-                                  dppo_ppo_rows(ppo, data->values, rows, indices, 1, NULL),
-                                  dppo_ppo_rows(ppo, data->advantages, rows, indices, 1, NULL),
-                                  dppo_ppo_rows(ppo, data->logprobs, rows, indices, 1, NULL),
+                                  dppo_ppo_rows(ppo, data->chains, rows, indices, 3, chunk_shape), batch,
                                   ppo->options.use_bc_loss, loss);
 }
 

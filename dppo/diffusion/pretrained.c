@@ -2,6 +2,7 @@
 #include "diffusion/diffusion.h"
 #include "models/build.h"
 #include "models/gaussian.h"
+#include "models/gmm.h"
 
 #include <string.h>
 
@@ -64,6 +65,7 @@ dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *che
     dppo_diffusion *diffusion = dppo_diffusion_of(model);
     dppo_gaussian *gaussian = dppo_gaussian_of(model);
     if (gaussian) return load_gaussian(gaussian, checkpoint);
+    if (dppo_gmm_of(model)) return load(dppo_gmm_of(model)->network, "model/network.", checkpoint);
     if (!diffusion) return dppo_fail(DPPO_INVALID, "network_path: a %s does not take one", model->type);
     if (strcmp(model->type, "DiffusionEval") == 0) return load_diffusion_eval(diffusion, checkpoint);
     if (diffusion->actor_ft) return load_vpg_diffusion(diffusion, checkpoint);

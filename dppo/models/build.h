@@ -18,9 +18,15 @@
     X(CriticObs, critic_obs)                                                                                 \
     X(CriticObsAct, critic_obs_act)                                                                          \
     X(Gaussian_MLP, gaussian_mlp)                                                                            \
+    X(Gaussian_Transformer, gaussian_transformer)                                                            \
+    X(GMM_MLP, gmm_mlp)                                                                                      \
+    X(GMM_Transformer, gmm_transformer)                                                                      \
     X(GaussianModel, gaussian_model)                                                                         \
     X(VPG_Gaussian, vpg_gaussian)                                                                            \
     X(PPO_Gaussian, ppo_gaussian)                                                                            \
+    X(GMMModel, gmm_model)                                                                                   \
+    X(VPG_GMM, vpg_gmm)                                                                                      \
+    X(PPO_GMM, ppo_gmm)                                                                                      \
     X(EtaFixed, eta_fixed)                                                                                   \
     X(EtaAction, eta_action)                                                                                 \
     X(EtaState, eta_state)                                                                                   \
@@ -44,9 +50,9 @@ dppo_builder dppo_build_module;
 /* What the original's constructor does with the checkpoint at `network_path`, already read ("ema/<name>",
  * "model/<name>", as dppo_checkpoint_read gives it): a DiffusionModel prefers "ema/"; VPGDiffusion and its
  * heirs copy a pre-trained network to actor_ft, or load everything of a fine-tuned one; DiffusionEval takes
- * "model/actor." and "model/actor_ft."; Gaussian policies take the network only and copy it to the frozen
- * actor. Names that do not match are passed over, as strict=False does there; that none at all matches is
- * DPPO_INVALID. */
+ * "model/actor." and "model/actor_ft."; Gaussian and mixture policies take the network only and copy it to
+ * the frozen actor where there is one. Names that do not match are passed over, as strict=False does there;
+ * that none at all matches is DPPO_INVALID. */
 dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *checkpoint);
 
 /* -- for the builders

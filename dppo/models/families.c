@@ -6,6 +6,7 @@
 #define NAME(type, function) #type,
 const char *const dppo_noise_networks[] = {DPPO_NOISE_NETWORKS(NAME) NULL};
 const char *const dppo_gaussian_networks[] = {DPPO_GAUSSIAN_NETWORKS(NAME) NULL};
+const char *const dppo_gmm_networks[] = {DPPO_GMM_NETWORKS(NAME) NULL};
 const char *const dppo_critics[] = {DPPO_CRITICS(NAME) NULL};
 #undef NAME
 
@@ -30,6 +31,17 @@ dppo_tensor *dppo_gaussian_network_forward(dppo_cx *cx, const dppo_module *modul
 #undef FORWARD
     *mean = *scale = NULL;
     return wrong_family(cx, module, "network of a Gaussian policy");
+}
+
+dppo_tensor *dppo_gmm_network_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
+                                      dppo_tensor **means, dppo_tensor **scales, dppo_tensor **logits) {
+#define FORWARD(type_, name)                                                                                 \
+    if (strcmp(module->type, #type_) == 0)                                                                   \
+        return dppo_##name##_forward(cx, module, cond, means, scales, logits);
+    DPPO_GMM_NETWORKS(FORWARD)
+#undef FORWARD
+    *means = *scales = *logits = NULL;
+    return wrong_family(cx, module, "network of a mixture policy");
 }
 
 dppo_tensor *dppo_critic_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond) {

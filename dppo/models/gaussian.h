@@ -13,14 +13,11 @@
 typedef struct dppo_gaussian {
     dppo_module module; /* "GaussianModel", "VPG_Gaussian" or "PPO_Gaussian" */
     int64_t horizon_steps;
-    double randn_clip_value; /* samples are kept within so many standard deviations of the mean; 10 */
-    bool tanh_output;        /* squash the sample (SAC); false */
-    /* PPO_Gaussian */
-    double clip_ploss_coef;
-    double clip_vloss_coef; /* None: values are not clipped */
-    bool norm_adv;          /* true */
+    double randn_clip_value;    /* samples are kept within so many standard deviations of the mean; 10 */
+    bool tanh_output;           /* squash the sample (SAC); false */
+    dppo_ppo_clipping clipping; /* PPO_Gaussian */
 
-    dppo_module *network;        /* a Gaussian_MLP: the policy; VPG: also actor_ft */
+    dppo_module *network;        /* of DPPO_GAUSSIAN_NETWORKS: the policy; VPG: also actor_ft */
     dppo_module *actor_ft;       /* VPG, PPO: the network, trained */
     dppo_module *actor, *critic; /* VPG, PPO: the frozen copy; a CriticObs; else NULL */
 } dppo_gaussian;
@@ -53,10 +50,9 @@ dppo_status dppo_vpg_gaussian_get_logprobs(dppo_cx *cx, dppo_module *module, dpp
                                            dppo_tensor *actions, bool use_base_policy, dppo_tensor **log_prob,
                                            dppo_tensor **entropy, dppo_tensor **std);
 
-/* PPO_Gaussian.loss: actions (B, Ta, Da), the others (B). */
+/* PPO_Gaussian.loss: actions (B, Ta, Da). */
 dppo_status dppo_ppo_gaussian_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond, dppo_tensor *actions,
-                                   dppo_tensor *returns, dppo_tensor *oldvalues, dppo_tensor *advantages,
-                                   dppo_tensor *oldlogprobs, bool use_bc_loss, dppo_ppo_loss *loss);
+                                   dppo_ppo_batch batch, bool use_bc_loss, dppo_ppo_loss *loss);
 
 /* What agents need; NULL where the class has none. Borrowed. */
 dppo_module *dppo_gaussian_actor_ft(dppo_module *module); /* the trained network, of a GaussianModel too */

@@ -66,9 +66,8 @@ static dppo_status read_arguments(const dppo_config *config, gaussian_mlp *self,
 dppo_status dppo_build_gaussian_mlp(const dppo_config *config, dppo_generator *generator,
                                     dppo_module **module) {
     static const char *const keys[] = {
-        "action_dim",      "horizon_steps",  "cond_dim",      "mlp_dims", "activation_type",
-        "tanh_output",     "residual_style", "use_layernorm", "dropout",  "fixed_std",
-        "learn_fixed_std", "std_min",        "std_max",       NULL};
+        "cond_dim",      "mlp_dims", "activation_type",      "tanh_output", "residual_style",
+        "use_layernorm", "dropout",  DPPO_GAUSSIAN_STD_KEYS, NULL};
     gaussian_mlp_arguments arguments = {0};
     DPPO_TRY(dppo_config_allow(config, "Gaussian_MLP", keys));
     gaussian_mlp *self = dppo_module_new(sizeof *self, "Gaussian_MLP");

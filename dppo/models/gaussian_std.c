@@ -30,7 +30,8 @@ dppo_status dppo_add_gaussian_std(dppo_module *owner, const dppo_config *config,
     DPPO_TRY(dppo_config_float_or(config, "std_max", 1, &max));
     if (learned && isnan(std->fixed_std))
         return dppo_fail(DPPO_INVALID, "learn_fixed_std: needs fixed_std to start from");
-    if (learned) DPPO_TRY(add_logvar(owner, "logvar", 1, std->action_dim, std->fixed_std, &std->logvar));
+    int64_t count = std->action_dim * (std->num_modes > 0 ? std->num_modes : 1);
+    if (learned) DPPO_TRY(add_logvar(owner, "logvar", 1, count, std->fixed_std, &std->logvar));
     DPPO_TRY(add_logvar(owner, "logvar_min", 0, 1, min, &std->logvar_min));
     DPPO_TRY(add_logvar(owner, "logvar_max", 0, 1, max, &std->logvar_max));
     std->logvar_min->requires_grad = std->logvar_max->requires_grad = false;
@@ -41,11 +42,18 @@ dppo_tensor *dppo_gaussian_std_of(dppo_cx *cx, dppo_tensor *logvar) {
     return dppo_exp(cx, dppo_mul_scalar(cx, logvar, 0.5));
 }
 
+dppo_tensor *dppo_gaussian_std_clamped(dppo_cx *cx, const dppo_gaussian_std *std, dppo_tensor *logvar) {
+    return dppo_gaussian_std_of(cx, dppo_clamp_tensor(cx, logvar, std->logvar_min, std->logvar_max));
+}
+
 /* A learned one is the clamped log-variance of each action dimension, repeated over the chunk. */
 dppo_tensor *dppo_gaussian_std_constant(dppo_cx *cx, const dppo_gaussian_std *std, dppo_tensor *mean) {
     if (!mean) return NULL;
     if (!std->logvar) return dppo_mul_scalar(cx, dppo_ones_like(cx, mean), std->fixed_std);
-    const int64_t row[] = {1, std->action_dim}, repeats[] = {mean->shape[0], std->horizon_steps};
-    dppo_tensor *logvar = dppo_clamp_tensor(cx, std->logvar, std->logvar_min, std->logvar_max);
-    return dppo_repeat(cx, dppo_reshape(cx, dppo_gaussian_std_of(cx, logvar), 2, row), 2, repeats);
+    int ndim = std->num_modes > 0 ? 3 : 2;
+    int64_t row[] = {1, std->num_modes, 0}, repeats[] = {mean->shape[0], 1, 1};
+    row[ndim - 1] = std->action_dim;
+    repeats[ndim - 1] = std->horizon_steps;
+    dppo_tensor *scale = dppo_gaussian_std_clamped(cx, std, std->logvar);
+    return dppo_repeat(cx, dppo_reshape(cx, scale, ndim, row), ndim, repeats);
 }

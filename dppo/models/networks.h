@@ -29,9 +29,15 @@ dppo_cond dppo_cond_repeat_rows(dppo_cx *cx, dppo_cond cond, int64_t n);
 /* The class and the name of its forward function, dppo_<name>_forward. The lists of names, ended by NULL, are
  * for builders. */
 #define DPPO_NOISE_NETWORKS(X) X(DiffusionMLP, diffusion_mlp)
-#define DPPO_GAUSSIAN_NETWORKS(X) X(Gaussian_MLP, gaussian_mlp)
+#define DPPO_GAUSSIAN_NETWORKS(X)                                                                            \
+    X(Gaussian_MLP, gaussian_mlp)                                                                            \
+    X(Gaussian_Transformer, gaussian_transformer)
+#define DPPO_GMM_NETWORKS(X)                                                                                 \
+    X(GMM_MLP, gmm_mlp)                                                                                      \
+    X(GMM_Transformer, gmm_transformer)
 #define DPPO_CRITICS(X) X(CriticObs, critic_obs)
-extern const char *const dppo_noise_networks[], *const dppo_gaussian_networks[], *const dppo_critics[];
+extern const char *const dppo_noise_networks[], *const dppo_gaussian_networks[], *const dppo_gmm_networks[],
+                                                                                     *const dppo_critics[];
 
 /* The predicted noise (or x0). x (B, Ta, Da), time (B) int64 -> (B, Ta, Da). */
 typedef dppo_tensor *dppo_noise_network(dppo_cx *cx, const dppo_module *module, dppo_tensor *x,
@@ -39,12 +45,17 @@ typedef dppo_tensor *dppo_noise_network(dppo_cx *cx, const dppo_module *module, 
 /* Returns mean (B, Ta Da), also in *mean; scale (B, Ta Da). */
 typedef dppo_tensor *dppo_gaussian_network(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
                                            dppo_tensor **mean, dppo_tensor **scale);
+/* A mixture of M modes: returns means (B, M, Ta Da), also in *means; scales (B, M, Ta Da); unnormalised
+ * logits (B, M). All NULL after a failure. */
+typedef dppo_tensor *dppo_gmm_network(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
+                                      dppo_tensor **means, dppo_tensor **scales, dppo_tensor **logits);
 /* The value of a state, (B, 1). */
 typedef dppo_tensor *dppo_critic(dppo_cx *cx, const dppo_module *module, dppo_cond cond);
 
 /* Whichever of its family `module` is. */
 dppo_noise_network dppo_noise_network_forward;
 dppo_gaussian_network dppo_gaussian_network_forward;
+dppo_gmm_network dppo_gmm_network_forward;
 dppo_critic dppo_critic_forward;
 
 /* -- options shared by the two kinds of MLP
@@ -94,9 +105,11 @@ dppo_tensor *dppo_sinusoidal_pos_emb_forward(dppo_cx *cx, const dppo_module *mod
 
 #define DPPO_DECLARE_NOISE_NETWORK(type, name) dppo_noise_network dppo_##name##_forward;
 #define DPPO_DECLARE_GAUSSIAN_NETWORK(type, name) dppo_gaussian_network dppo_##name##_forward;
+#define DPPO_DECLARE_GMM_NETWORK(type, name) dppo_gmm_network dppo_##name##_forward;
 #define DPPO_DECLARE_CRITIC(type, name) dppo_critic dppo_##name##_forward;
 DPPO_NOISE_NETWORKS(DPPO_DECLARE_NOISE_NETWORK)
 DPPO_GAUSSIAN_NETWORKS(DPPO_DECLARE_GAUSSIAN_NETWORK)
+DPPO_GMM_NETWORKS(DPPO_DECLARE_GMM_NETWORK)
 DPPO_CRITICS(DPPO_DECLARE_CRITIC)
 
 /* CriticObsAct: the value of an action (B, Ta, Da) in a state, (B). *q2 is NULL with double_q: false. */

@@ -35,22 +35,26 @@ dppo_status dppo_add_time_embedding(dppo_module *parent, const char *name, dppo_
 dppo_tensor *dppo_time_embedding_forward(dppo_cx *cx, const dppo_time_embedding *embedding,
                                          dppo_tensor *time);
 
-/* -- the standard deviation of a Gaussian policy
+/* -- the standard deviation of a Gaussian policy, or of a mixture of them
  * ---------------------------------------------------------------------------------------------- */
 /* Fixed; learned, but the same in every state; or exp(logvar / 2) of what the network says. */
 typedef struct dppo_gaussian_std {
     int64_t action_dim, horizon_steps;
+    int64_t num_modes;                    /* M of a mixture, set beforehand; 0: none */
     double fixed_std;                     /* NaN: the network's */
-    dppo_tensor *logvar;                  /* (Da) where learn_fixed_std; else NULL */
+    dppo_tensor *logvar;                  /* (Da) or (M Da) where learn_fixed_std; else NULL */
     dppo_tensor *logvar_min, *logvar_max; /* rank 0, never trained */
 } dppo_gaussian_std;
-/* Reads action_dim, horizon_steps, fixed_std, learn_fixed_std, std_min and std_max; registers `logvar`,
- * `logvar_min` and `logvar_max`. */
+/* Reads the keys below; registers `logvar`, `logvar_min` and `logvar_max`. */
+#define DPPO_GAUSSIAN_STD_KEYS                                                                               \
+    "action_dim", "horizon_steps", "fixed_std", "learn_fixed_std", "std_min", "std_max"
 dppo_status dppo_add_gaussian_std(dppo_module *owner, const dppo_config *config, dppo_gaussian_std *std);
-/* Not from the network: for a mean (B, Ta Da), of the same shape. */
+/* Not from the network: for a mean (B, Ta Da) or (B, M, Ta Da), of the same shape. */
 dppo_tensor *dppo_gaussian_std_constant(dppo_cx *cx, const dppo_gaussian_std *std, dppo_tensor *mean);
 /* From log-variances of any shape, by exp(logvar / 2); within logvar_min and logvar_max is the caller's to
  * see to. */
 dppo_tensor *dppo_gaussian_std_of(dppo_cx *cx, dppo_tensor *logvar);
+/* The same, held within them by clamping. */
+dppo_tensor *dppo_gaussian_std_clamped(dppo_cx *cx, const dppo_gaussian_std *std, dppo_tensor *logvar);
 
 #endif

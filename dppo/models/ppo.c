@@ -1,4 +1,5 @@
 #include "models/ppo.h"
+#include "models/build.h"
 
 #include <math.h>
 
@@ -25,4 +26,44 @@ dppo_tensor *dppo_clipped_value_loss(dppo_cx *cx, dppo_tensor *newvalues, dppo_t
         error = dppo_maximum(cx, error, dppo_pow_scalar(cx, dppo_sub(cx, v_clipped, returns), 2));
     }
     return dppo_mul_scalar(cx, dppo_mean(cx, error, 0, NULL, false), 0.5);
+}
+
+/* -- over action chunks
+ * -------------------------------------------------------------------------------------------- */
+
+dppo_status dppo_read_ppo_clipping(const dppo_config *config, dppo_ppo_clipping *clipping) {
+    DPPO_TRY(dppo_config_float(config, "clip_ploss_coef", &clipping->clip_ploss_coef));
+    DPPO_TRY(dppo_config_float_or_none(config, "clip_vloss_coef", NAN, &clipping->clip_vloss_coef));
+    return dppo_config_bool_or(config, "norm_adv", true, &clipping->norm_adv);
+}
+
+dppo_tensor *dppo_clip_logprobs(dppo_cx *cx, dppo_tensor *logprobs) {
+    return dppo_clamp(cx, logprobs, -5, 2);
+}
+
+static void diagnose(dppo_cx *cx, const dppo_ppo_clipping *clipping, dppo_tensor *logratio,
+                     dppo_tensor *ratio, dppo_ppo_loss *loss) {
+    bool grad_enabled = dppo_set_grad_enabled(cx, false);
+    dppo_tensor *kl = dppo_sub(cx, dppo_sub_scalar(cx, ratio, 1), logratio);
+    dppo_tensor *bound = dppo_scalar(cx, clipping->clip_ploss_coef);
+    dppo_tensor *clipped = dppo_gt(cx, dppo_abs(cx, dppo_sub_scalar(cx, ratio, 1)), bound);
+    loss->approx_kl = dppo_item(cx, dppo_nanmean(cx, kl, 0, NULL, false));
+    loss->clipfrac = dppo_item(cx, dppo_mean(cx, dppo_to_dtype(cx, clipped, DPPO_F32), 0, NULL, false));
+    loss->ratio = dppo_item(cx, dppo_mean(cx, ratio, 0, NULL, false));
+    dppo_set_grad_enabled(cx, grad_enabled);
+}
+
+void dppo_ppo_chunk_loss(dppo_cx *cx, const dppo_ppo_clipping *clipping, dppo_tensor *newlogprobs,
+                         const dppo_ppo_batch *batch, const dppo_module *critic, dppo_cond cond,
+                         dppo_ppo_loss *loss) {
+    const int64_t flat[] = {-1};
+    double clip = clipping->clip_ploss_coef;
+    dppo_tensor *logratio = dppo_sub(cx, newlogprobs, batch->oldlogprobs);
+    dppo_tensor *ratio = dppo_exp(cx, logratio), *advantages = batch->advantages;
+    diagnose(cx, clipping, logratio, ratio, loss);
+    if (clipping->norm_adv) advantages = dppo_normalize_advantages(cx, advantages);
+    loss->pg_loss = dppo_clipped_surrogate(cx, advantages, ratio, dppo_clamp(cx, ratio, 1 - clip, 1 + clip));
+    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, critic, cond), 1, flat);
+    loss->v_loss =
+        dppo_clipped_value_loss(cx, newvalues, batch->oldvalues, batch->returns, clipping->clip_vloss_coef);
 }

@@ -2,7 +2,7 @@
 #ifndef DPPO_MODELS_PPO_H
 #define DPPO_MODELS_PPO_H
 
-#include "autograd/functions.h"
+#include "models/networks.h"
 
 /* The eight results of the original's PPO loss(). */
 typedef struct dppo_ppo_loss {
@@ -10,6 +10,28 @@ typedef struct dppo_ppo_loss {
     dppo_tensor *bc_loss; /* rank 0; NULL unless use_bc_loss (then the original has 0) */
     double clipfrac, approx_kl, ratio, eta_or_std;
 } dppo_ppo_loss;
+
+/* Arguments of the clipped losses over action chunks (PPO_Gaussian, PPO_GMM). */
+typedef struct dppo_ppo_clipping {
+    double clip_ploss_coef;
+    double clip_vloss_coef; /* None: values are not clipped */
+    bool norm_adv;          /* true */
+} dppo_ppo_clipping;
+dppo_status dppo_read_ppo_clipping(const dppo_config *config, dppo_ppo_clipping *clipping);
+
+/* What a PPO loss over action chunks knows of its samples; each (B). */
+typedef struct dppo_ppo_batch {
+    dppo_tensor *returns, *oldvalues, *advantages, *oldlogprobs;
+} dppo_ppo_batch;
+
+/* Log-probabilities of chunks (B), clipped to [-5, 2]. */
+dppo_tensor *dppo_clip_logprobs(dppo_cx *cx, dppo_tensor *logprobs);
+
+/* From log-probabilities that are clipped already: pg_loss, v_loss and the diagnostics of `loss`; the others
+ * are the policy's to set. approx_kl is Schulman's k3 estimator, mean((r - 1) - log r), passing over NaN. */
+void dppo_ppo_chunk_loss(dppo_cx *cx, const dppo_ppo_clipping *clipping, dppo_tensor *newlogprobs,
+                         const dppo_ppo_batch *batch, const dppo_module *critic, dppo_cond cond,
+                         dppo_ppo_loss *loss);
 
 /* (A - mean A) / (std A + 1e-8), std with Bessel's correction. */
 dppo_tensor *dppo_normalize_advantages(dppo_cx *cx, dppo_tensor *advantages);

@@ -91,7 +91,7 @@ static dppo_status call_diffusion_mlp(dppo_call *call) {
     return dppo_call_output(call, "result", result);
 }
 
-static dppo_status call_gaussian_mlp(dppo_call *call) {
+static dppo_status call_gaussian_network(dppo_call *call) {
     dppo_module *module;
     dppo_cond cond;
     dppo_tensor *mean, *scale;
@@ -153,22 +153,27 @@ static dppo_status call_vpg_gaussian_get_logprobs(dppo_call *call) {
     return dppo_call_output(call, "std", std);
 }
 
+dppo_status dppo_call_ppo_batch(dppo_call *call, dppo_ppo_batch *batch) {
+    DPPO_TRY(dppo_call_input(call, "returns", &batch->returns));
+    DPPO_TRY(dppo_call_input(call, "oldvalues", &batch->oldvalues));
+    DPPO_TRY(dppo_call_input(call, "advantages", &batch->advantages));
+    return dppo_call_input(call, "oldlogprobs", &batch->oldlogprobs);
+}
+
 static dppo_status call_ppo_gaussian_loss(dppo_call *call) {
     dppo_module *module;
     dppo_cond cond;
-    dppo_tensor *actions, *returns, *oldvalues, *advantages, *oldlogprobs;
+    dppo_tensor *actions;
+    dppo_ppo_batch batch;
     bool use_bc_loss = false;
     dppo_ppo_loss loss;
     DPPO_TRY(dppo_call_build(call, &module));
     DPPO_TRY(dppo_call_cond(call, "obs", &cond));
     DPPO_TRY(dppo_call_input(call, "actions", &actions));
-    DPPO_TRY(dppo_call_input(call, "returns", &returns));
-    DPPO_TRY(dppo_call_input(call, "oldvalues", &oldvalues));
-    DPPO_TRY(dppo_call_input(call, "advantages", &advantages));
-    DPPO_TRY(dppo_call_input(call, "oldlogprobs", &oldlogprobs));
+    DPPO_TRY(dppo_call_ppo_batch(call, &batch));
     DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "use_bc_loss", false, &use_bc_loss));
-    DPPO_TRY(dppo_ppo_gaussian_loss(dppo_call_context(call), module, cond, actions, returns, oldvalues,
-                                    advantages, oldlogprobs, use_bc_loss, &loss));
+    DPPO_TRY(
+        dppo_ppo_gaussian_loss(dppo_call_context(call), module, cond, actions, batch, use_bc_loss, &loss));
     DPPO_TRY(dppo_call_output_f64(call, "std", loss.eta_or_std));
     if (!loss.bc_loss) DPPO_TRY(dppo_call_output_f64(call, "bc_loss", 0)); /* 0.0 there, a float */
     return dppo_call_output_ppo_loss(call, &loss);
@@ -190,7 +195,8 @@ const dppo_entry dppo_entries_models[] = {
     {"DiffusionMLP", call_diffusion_mlp},
     {"GaussianModel.forward", call_gaussian_forward},
     {"GaussianModel.loss", call_gaussian_loss},
-    {"Gaussian_MLP", call_gaussian_mlp},
+    {"Gaussian_MLP", call_gaussian_network},
+    {"Gaussian_Transformer", call_gaussian_network},
     {"MLP", call_mlp},
     {"PPO_Gaussian.loss", call_ppo_gaussian_loss},
     {"ResidualMLP", call_residual_mlp},

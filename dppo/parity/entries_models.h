@@ -16,7 +16,10 @@ dppo_status dppo_call_build(dppo_call *call, dppo_module **module);
 /* The condition recorded as in/<name>/state and, with images, in/<name>/rgb. */
 dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond);
 
-/* The results that both PPO losses have; eta or std, and a bc_loss that was not asked for, are the caller's.
+/* in/returns, oldvalues, advantages and oldlogprobs of a PPO loss over action chunks. */
+dppo_status dppo_call_ppo_batch(dppo_call *call, dppo_ppo_batch *batch);
+
+/* The results that all PPO losses have; eta or std, and a bc_loss that was not asked for, are the caller's.
  */
 dppo_status dppo_call_output_ppo_loss(dppo_call *call, const dppo_ppo_loss *loss);
 
