@@ -259,9 +259,15 @@ static void free_batch(batch *b) {
 static dppo_ppo_loss loss_of(fixture *f, const batch *b) {
     dppo_ppo_loss loss;
     dppo_context_reset(f->cx);
-    if (dppo_ppo_diffusion_loss(f->cx, f->module, dppo_cond_of(f->state), b->prev, b->next, b->inds,
-                                b->returns, b->oldvalues, b->advantages, b->oldlogprobs, false, HORIZON,
-                                &loss) != DPPO_OK)
+    dppo_ppo_diffusion_batch rows = {.cond = dppo_cond_of(f->state),
+                                     .chains_prev = b->prev,
+                                     .chains_next = b->next,
+                                     .oldlogprobs = b->oldlogprobs,
+                                     .denoising_inds = b->inds,
+                                     .returns = b->returns,
+                                     .oldvalues = b->oldvalues,
+                                     .advantages = b->advantages};
+    if (dppo_ppo_diffusion_loss(f->cx, f->module, &rows, false, HORIZON, &loss) != DPPO_OK)
         fail_msg("%s", dppo_message());
     return loss;
 }
@@ -322,9 +328,8 @@ static void one_fine_tuned_step_is_refused(void **unused) {
     (void)unused;
     fixture f = open_model(MODEL("PPODiffusion", "\"ft_denoising_steps\":1"));
     dppo_ppo_loss loss;
-    assert_int_equal(dppo_ppo_diffusion_loss(f.cx, f.module, dppo_cond_of(f.state), NULL, NULL, NULL, NULL,
-                                             NULL, NULL, NULL, false, 1, &loss),
-                     DPPO_INVALID);
+    dppo_ppo_diffusion_batch rows = {.cond = dppo_cond_of(f.state)};
+    assert_int_equal(dppo_ppo_diffusion_loss(f.cx, f.module, &rows, false, 1, &loss), DPPO_INVALID);
     assert_non_null(strstr(dppo_message(), "ft_denoising_steps"));
     close_model(&f);
 }

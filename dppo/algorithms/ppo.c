@@ -1,5 +1,6 @@
 #include "algorithms/ppo.h"
 #include "algorithms/advantages.h"
+#include "base/log.h"
 #include "models/networks.h"
 
 #include <math.h>
@@ -37,6 +38,8 @@ static dppo_status read_options(dppo_ppo_options *options, const dppo_config *co
 
 dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config) {
     DPPO_TRY(read_options(&ppo->options, config));
+    ppo->chunks = dppo_rows_new();
+    if (!ppo->chunks) return dppo_fail(DPPO_NO_MEMORY, "no memory for a learner");
     DPPO_TRY(dppo_agent_base_init(&ppo->base, config));
     return ppo->options.reward_scale_running
                ? dppo_reward_scaler_init(&ppo->scaler, ppo->options.n_envs, 10.0, 0.99, false)
@@ -62,6 +65,7 @@ void dppo_ppo_release(dppo_agent *agent) {
     dppo_trained_free(&ppo->actor);
     dppo_trained_free(&ppo->critic);
     dppo_reward_scaler_free(&ppo->scaler);
+    dppo_rows_free(ppo->chunks);
     dppo_agent_base_release(agent);
 }
 
@@ -93,9 +97,8 @@ void dppo_ppo_data_free(dppo_ppo_data *data) {
 }
 
 /* V(s) of `count` observations into `out` (count), without gradients. */
-static dppo_status evaluate_critic(dppo_ppo *ppo, const float *obs, int64_t count, float *out) {
+static dppo_status values_of(dppo_ppo *ppo, const float *obs, int64_t count, float *out) {
     dppo_context *cx = ppo->base.learning;
-    dppo_context_reset(cx);
     bool before = dppo_set_grad_enabled(cx, false);
     dppo_tensor *state = dppo_agent_state(&ppo->base, cx, count, obs);
     dppo_tensor *values =
@@ -105,19 +108,70 @@ static dppo_status evaluate_critic(dppo_ppo *ppo, const float *obs, int64_t coun
     return dppo_context_status(cx);
 }
 
-/* In pieces of logprob_batch_size rows, as the original does to save memory. */
-static dppo_status evaluate_policy(dppo_ppo *ppo, dppo_ppo_data *data, dppo_ppo_logprobs *logprobs) {
-    int64_t row = ppo->base.cond_steps * ppo->base.obs_dim, piece = ppo->options.logprob_batch_size;
-    for (int64_t begin = 0; begin < data->rows; begin += piece) {
-        int64_t count = piece < data->rows - begin ? piece : data->rows - begin;
-        DPPO_TRY(evaluate_critic(ppo, data->obs + begin * row, count, data->values + begin));
-    }
-    for (int64_t begin = 0; begin < data->rows; begin += piece) {
-        int64_t count = piece < data->rows - begin ? piece : data->rows - begin;
+/* The same of rows of the data, as a dppo_ppo_logprobs. */
+static dppo_status critic_rows(dppo_ppo *ppo, const dppo_ppo_data *data, int64_t begin, int64_t count,
+                               float *out) {
+    return values_of(ppo, data->obs + begin * ppo->base.cond_steps * ppo->base.obs_dim, count, out);
+}
+
+/* What is evaluated without gradients, and how many floats a row of data gives. */
+typedef struct evaluation {
+    dppo_ppo_policy of;
+    int64_t floats_per_row;
+    dppo_ppo_chunking *chunking;
+} evaluation;
+
+/* Rows of data in a chunk: a multiple of OpenBLAS' tiles, and about DPPO_ROWS_CHUNK rows of the network. */
+static int64_t chunk_rows(const evaluation *e) {
+    enum { TILES = 192 };
+    int64_t per_tile = TILES * e->of.pairs_per_row;
+    return TILES * ((DPPO_ROWS_CHUNK + per_tile - 1) / per_tile);
+}
+
+/* Rows [begin, begin + count), in chunks of `chunk` rows; the last takes the remainder along. */
+static dppo_status evaluate_rows(dppo_ppo *ppo, const dppo_ppo_data *data, const evaluation *e, int64_t begin,
+                                 int64_t count, int64_t chunk, float *out) {
+    int64_t chunks = count / chunk > 0 ? count / chunk : 1, pairs = e->of.pairs_per_row;
+    for (int64_t i = 0; i < chunks; i++) {
+        int64_t from = i * chunk, rows = i == chunks - 1 ? count - from : chunk;
         dppo_context_reset(ppo->base.learning);
-        DPPO_TRY(logprobs(ppo, data, begin, count, data->logprobs + begin * data->logprobs_per_row));
+        dppo_rows_set(ppo->base.learning, ppo->chunks, count * pairs, from * pairs, rows * pairs);
+        DPPO_TRY(e->of.logprobs(ppo, data, begin + from, rows, out + from * e->floats_per_row));
     }
     return DPPO_OK;
+}
+
+/* Two chunks and a half of the data, whole and in chunks. */
+static dppo_status check_evaluation(dppo_ppo *ppo, const dppo_ppo_data *data, const evaluation *e) {
+    int64_t chunk = chunk_rows(e), rows = 2 * chunk + chunk / 2 - 5, size = rows * e->floats_per_row;
+    float *out = malloc((size_t)(2 * size) * sizeof *out);
+    if (!out) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    dppo_status status = evaluate_rows(ppo, data, e, 0, rows, rows, out);
+    if (status == DPPO_OK) status = evaluate_rows(ppo, data, e, 0, rows, chunk, out + size);
+    if (status == DPPO_OK)
+        *e->chunking = memcmp(out, out + size, (size_t)size * sizeof *out) == 0 ? DPPO_IN_CHUNKS : DPPO_WHOLE;
+    free(out);
+    return status;
+}
+
+/* In pieces of logprob_batch_size rows, as the original does to save memory; these in chunks. */
+static dppo_status evaluate(dppo_ppo *ppo, const dppo_ppo_data *data, const evaluation *e, float *out) {
+    int64_t piece = ppo->options.logprob_batch_size, chunk = chunk_rows(e);
+    bool worth_it = (piece < data->rows ? piece : data->rows) >= 3 * chunk;
+    if (worth_it && *e->chunking == DPPO_CHUNKS_UNKNOWN) DPPO_TRY(check_evaluation(ppo, data, e));
+    if (!worth_it || *e->chunking == DPPO_WHOLE) chunk = piece;
+    for (int64_t begin = 0; begin < data->rows; begin += piece) {
+        int64_t count = piece < data->rows - begin ? piece : data->rows - begin;
+        DPPO_TRY(evaluate_rows(ppo, data, e, begin, count, chunk, out + begin * e->floats_per_row));
+    }
+    return DPPO_OK;
+}
+
+static dppo_status evaluate_policy(dppo_ppo *ppo, const dppo_ppo_policy *policy, dppo_ppo_data *data) {
+    const evaluation critic = {{critic_rows, 1}, 1, &ppo->values};
+    const evaluation actor = {*policy, data->logprobs_per_row, &ppo->logprobs};
+    DPPO_TRY(evaluate(ppo, data, &critic, data->values));
+    return evaluate(ppo, data, &actor, data->logprobs);
 }
 
 /* Float64 columns of the estimator, and the float32 results the minibatches read. */
@@ -126,7 +180,8 @@ static dppo_status estimate_advantages(dppo_ppo *ppo, const dppo_rollout *rollou
     double *work = malloc((size_t)(4 * rows + n) * sizeof *work);
     float *last = malloc((size_t)n * sizeof *last);
     dppo_status status = work && last ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
-    if (status == DPPO_OK) status = evaluate_critic(ppo, rollout->last_obs, n, last);
+    dppo_context_reset(ppo->base.learning);
+    if (status == DPPO_OK) status = values_of(ppo, rollout->last_obs, n, last);
     if (status == DPPO_OK) {
         double *reward = work, *values = work + rows, *advantages = work + 2 * rows,
                *returns = work + 3 * rows;
@@ -157,7 +212,7 @@ static float *floats(int64_t count) {
 }
 
 dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
-                             dppo_ppo_logprobs *logprobs, dppo_ppo_data *data) {
+                             const dppo_ppo_policy *policy, dppo_ppo_data *data) {
     int64_t rows = rollout->n_steps * rollout->n_envs;
     *data = (dppo_ppo_data){rows,
                             rollout->obs,
@@ -172,7 +227,7 @@ dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t
     if (rollout->n_envs != ppo->options.n_envs)
         return dppo_fail(DPPO_INVALID, "update: a rollout of %lld environments, env.n_envs is %lld",
                          (long long)rollout->n_envs, (long long)ppo->options.n_envs);
-    DPPO_TRY(evaluate_policy(ppo, data, logprobs));
+    DPPO_TRY(evaluate_policy(ppo, policy, data));
     return estimate_advantages(ppo, rollout, data);
 }
 
@@ -208,12 +263,15 @@ static dppo_tensor *total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss) {
     return total;
 }
 
-dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row) {
-    dppo_context *cx = ppo->base.learning;
-    dppo_tensor *total = total_loss(ppo, loss);
+static void zero_grad(dppo_ppo *ppo) {
     dppo_optimizer_zero_grad(ppo->actor.optimizer);
     dppo_optimizer_zero_grad(ppo->critic.optimizer);
-    DPPO_TRY(dppo_backward(cx, 1, &total, NULL));
+}
+
+/* The gradients are there: the numbers of the trace, and the optimizers' steps. */
+static dppo_status finish_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, dppo_tensor *total, bool train_actor,
+                               dppo_trace_row *row) {
+    dppo_context *cx = ppo->base.learning;
     *row = (dppo_trace_row){.pg_loss = value_of(cx, loss->pg_loss),
                             .entropy_loss = value_of(cx, loss->entropy_loss),
                             .v_loss = value_of(cx, loss->v_loss),
@@ -234,6 +292,165 @@ dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_a
     return dppo_context_status(cx);
 }
 
+dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row) {
+    dppo_tensor *total = total_loss(ppo, loss);
+    zero_grad(ppo);
+    DPPO_TRY(dppo_backward(ppo->base.learning, 1, &total, NULL));
+    return finish_step(ppo, loss, total, train_actor, row);
+}
+
+/* -- a minibatch in chunks of rows
+ * ---------------------------------------------------------------------------------------- */
+
+/* d total / d surrogate and d total / d value_error of each of B rows: (B) each, whatever the terms are, for
+ * the total is linear in them. */
+static dppo_status cotangents_of_terms(dppo_ppo *ppo, int64_t batch, dppo_tensor *cotangents[2]) {
+    dppo_context *cx = ppo->base.learning;
+    dppo_ppo_loss loss;
+    dppo_ppo_terms terms;
+#define ZEROS(name) terms.name = dppo_zeros(cx, DPPO_F32, 1, &batch);
+    DPPO_PPO_TERMS(ZEROS)
+#undef ZEROS
+    DPPO_TRY(dppo_context_status(cx));
+    dppo_tensor *leaves[2] = {terms.surrogate, terms.value_error};
+    leaves[0]->requires_grad = leaves[1]->requires_grad = true;
+    DPPO_TRY(dppo_ppo_loss_of_terms(cx, &terms, &loss));
+    dppo_tensor *total = total_loss(ppo, &loss);
+    DPPO_TRY(dppo_grad(cx, 1, &total, NULL, 2, leaves, false, cotangents));
+    for (int i = 0; i < 2; i++)
+        if (!(cotangents[i] = dppo_contiguous(cx, cotangents[i]))) return dppo_context_status(cx);
+    return DPPO_OK;
+}
+
+/* Rows [begin, begin + count) into the terms of the whole minibatch, which take their shape from the first
+ * rows. */
+static void keep_terms(const dppo_ppo_terms *chunk, int64_t begin, int64_t batch, dppo_ppo_terms *whole) {
+#define KEEP(name)                                                                                           \
+    if (begin == 0) {                                                                                        \
+        whole->name->ndim = chunk->name->ndim;                                                               \
+        for (int d = chunk->name->ndim - 1, stride = 1; d >= 0; d--) {                                       \
+            whole->name->shape[d] = d == 0 ? batch : chunk->name->shape[d];                                  \
+            whole->name->stride[d] = stride;                                                                 \
+            stride *= (int)chunk->name->shape[d];                                                            \
+        }                                                                                                    \
+    }                                                                                                        \
+    dppo_tensor_pack(chunk->name, dppo_f32(whole->name) + begin * (dppo_numel(whole->name) / batch));
+    DPPO_PPO_TERMS(KEEP)
+#undef KEEP
+}
+
+/* Forward and backward of one chunk. */
+static dppo_status run_chunk(dppo_ppo *ppo, const dppo_ppo_data *data, const dppo_ppo_minibatch *minibatch,
+                             const void *shaped, int64_t begin, int64_t count, int64_t batch,
+                             dppo_tensor *const cotangents[2], dppo_ppo_terms *whole) {
+    dppo_context *cx = ppo->base.learning;
+    dppo_ppo_terms terms = {0};
+    dppo_rows_set(cx, ppo->chunks, batch, begin, count);
+    DPPO_TRY(minibatch->terms(ppo, data, shaped, begin, count, &terms));
+    dppo_tensor *outputs[2] = {terms.surrogate, terms.value_error};
+    dppo_tensor *gradients[2] = {dppo_narrow(cx, cotangents[0], 0, begin, count),
+                                 dppo_narrow(cx, cotangents[1], 0, begin, count)};
+    DPPO_TRY(dppo_backward(cx, 2, outputs, gradients));
+    keep_terms(&terms, begin, batch, whole);
+    return DPPO_OK;
+}
+
+/* The gradients of a minibatch and its losses; bitwise what the whole would give. */
+static dppo_status gradients_in_chunks(dppo_ppo *ppo, const dppo_ppo_data *data,
+                                       const dppo_ppo_minibatch *minibatch, dppo_tensor *indices,
+                                       dppo_ppo_loss *loss) {
+    dppo_context *cx = ppo->base.learning;
+    int64_t batch = dppo_numel(indices), count, wide = batch * ppo->base.horizon_steps * ppo->base.action_dim;
+    dppo_tensor *cotangents[2];
+    dppo_ppo_terms whole;
+    void *shaped = NULL;
+    DPPO_TRY(minibatch->shape(ppo, data, indices, &shaped));
+    DPPO_TRY(cotangents_of_terms(ppo, batch, cotangents));
+#define ROOM(name) whole.name = dppo_result(cx, DPPO_F32, 1, &wide);
+    DPPO_PPO_TERMS(ROOM)
+#undef ROOM
+    DPPO_TRY(dppo_context_status(cx));
+    zero_grad(ppo);
+    dppo_context_mark mark = dppo_context_position(cx);
+    for (int64_t i = 0; i < dppo_rows_count(batch); i++) {
+        int64_t begin = dppo_rows_chunk(batch, i, &count);
+        DPPO_TRY(run_chunk(ppo, data, minibatch, shaped, begin, count, batch, cotangents, &whole));
+        dppo_context_rewind(cx, mark);
+    }
+    DPPO_TRY(dppo_rows_finish(cx, ppo->chunks));
+    return dppo_ppo_loss_of_terms(cx, &whole, loss);
+}
+
+static int64_t gather_gradients(const dppo_trained *trained, float *into) {
+    int64_t at = 0;
+    for (size_t i = 0; i < trained->count; i++) {
+        const dppo_tensor *grad = trained->parameters[i]->grad;
+        int64_t count = dppo_numel(trained->parameters[i]);
+        if (into && grad) memcpy(into + at, grad->data, (size_t)count * sizeof(float));
+        at += count;
+    }
+    return at;
+}
+
+/* Two and a half chunks, whole and in chunks: the gradients must be the same in every bit. */
+static dppo_status chunks_are_exact(dppo_ppo *ppo, const dppo_ppo_data *data,
+                                    const dppo_ppo_minibatch *minibatch, dppo_tensor *permutation,
+                                    bool *exact) {
+    dppo_context *cx = ppo->base.learning;
+    int64_t length = 2 * DPPO_ROWS_CHUNK + DPPO_ROWS_CHUNK / 2 - 5;
+    int64_t actor = gather_gradients(&ppo->actor, NULL), total = actor + gather_gradients(&ppo->critic, NULL);
+    float *gradients = calloc((size_t)(2 * total), sizeof *gradients);
+    if (!gradients) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    dppo_status status = DPPO_OK;
+    for (int chunked = 0; chunked < 2 && status == DPPO_OK; chunked++) {
+        dppo_ppo_loss loss = {0};
+        dppo_context_reset(cx);
+        dppo_tensor *indices = dppo_from_i64(cx, 1, &length, dppo_i64(permutation));
+        if (chunked) {
+            status = gradients_in_chunks(ppo, data, minibatch, indices, &loss);
+        } else {
+            status = minibatch->loss(ppo, data, indices, &loss);
+            dppo_tensor *sum = total_loss(ppo, &loss);
+            zero_grad(ppo);
+            if (status == DPPO_OK) status = dppo_backward(cx, 1, &sum, NULL);
+        }
+        (void)gather_gradients(&ppo->actor, gradients + chunked * total);
+        (void)gather_gradients(&ppo->critic, gradients + chunked * total + actor);
+    }
+    *exact =
+        status == DPPO_OK && memcmp(gradients, gradients + total, (size_t)total * sizeof *gradients) == 0;
+    free(gradients);
+    return status == DPPO_MISSING ? DPPO_OK : status;
+}
+
+/* Decides, with the first data, whether minibatches are evaluated in chunks. */
+static dppo_status check_chunks(dppo_ppo *ppo, const dppo_ppo_data *data, const dppo_ppo_minibatch *minibatch,
+                                dppo_tensor *permutation) {
+    int64_t batch = ppo->options.batch_size, total = dppo_numel(permutation);
+    bool worth_it = dppo_rows_count(batch < total ? batch : total) >= 3;
+    if (!worth_it || !minibatch->terms || ppo->minibatches != DPPO_CHUNKS_UNKNOWN) return DPPO_OK;
+    bool exact = false;
+    DPPO_TRY(chunks_are_exact(ppo, data, minibatch, permutation, &exact));
+    ppo->minibatches = exact ? DPPO_IN_CHUNKS : DPPO_WHOLE;
+    if (!exact)
+        dppo_log_line(
+            "update: minibatches are evaluated whole, in chunks gradients would differ in some bits");
+    return DPPO_OK;
+}
+
+/* Gradients and step of one minibatch. */
+static dppo_status run_minibatch(dppo_ppo *ppo, const dppo_ppo_data *data,
+                                 const dppo_ppo_minibatch *minibatch, dppo_tensor *indices, bool train_actor,
+                                 dppo_trace_row *row) {
+    dppo_ppo_loss loss = {0};
+    if (ppo->minibatches != DPPO_IN_CHUNKS || dppo_rows_count(dppo_numel(indices)) < 3) {
+        DPPO_TRY(minibatch->loss(ppo, data, indices, &loss));
+        return dppo_ppo_step(ppo, &loss, train_actor, row);
+    }
+    DPPO_TRY(gradients_in_chunks(ppo, data, minibatch, indices, &loss));
+    return finish_step(ppo, &loss, total_loss(ppo, &loss), train_actor, row);
+}
+
 typedef struct epoch_state {
     dppo_trace_row last;
     double clipfrac_sum;
@@ -242,17 +459,16 @@ typedef struct epoch_state {
 } epoch_state;
 
 static dppo_status run_epoch(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, dppo_tensor *permutation,
-                             dppo_ppo_minibatch *minibatch, dppo_trace *trace, epoch_state *state) {
+                             const dppo_ppo_minibatch *minibatch, dppo_trace *trace, epoch_state *state) {
     int64_t total = dppo_numel(permutation), batch = ppo->options.batch_size;
     int64_t count = total / batch > 0 ? total / batch : 1;
     for (int64_t b = 0; b < count && !state->stop; b++) {
         int64_t length = batch < total - b * batch ? batch : total - b * batch;
-        dppo_ppo_loss loss = {0};
         dppo_context_reset(ppo->base.learning);
         dppo_tensor *indices =
             dppo_from_i64(ppo->base.learning, 1, &length, dppo_i64(permutation) + b * batch);
-        DPPO_TRY(minibatch(ppo, data, indices, &loss));
-        DPPO_TRY(dppo_ppo_step(ppo, &loss, itr >= ppo->options.n_critic_warmup_itr, &state->last));
+        bool train_actor = itr >= ppo->options.n_critic_warmup_itr;
+        DPPO_TRY(run_minibatch(ppo, data, minibatch, indices, train_actor, &state->last));
         if (trace) DPPO_TRY(dppo_trace_add(trace, &state->last));
         state->clipfrac_sum += state->last.clipfrac;
         state->minibatches++;
@@ -278,13 +494,15 @@ static void fill_metrics(const dppo_ppo *ppo, const dppo_ppo_data *data, const e
 }
 
 dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, int64_t total,
-                            dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics, dppo_trace *trace) {
+                            const dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics,
+                            dppo_trace *trace) {
     epoch_state state = {0};
     dppo_tensor *permutation = dppo_tensor_heap(DPPO_I64, 1, &total);
     if (!permutation) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
     dppo_status status = DPPO_OK;
     for (int64_t epoch = 0; epoch < ppo->options.update_epochs && !state.stop && status == DPPO_OK; epoch++) {
         status = dppo_draw_randperm(ppo->base.generator, permutation);
+        if (status == DPPO_OK) status = check_chunks(ppo, data, minibatch, permutation);
         if (status == DPPO_OK) status = run_epoch(ppo, itr, data, permutation, minibatch, trace, &state);
     }
     dppo_tensor_free(permutation);

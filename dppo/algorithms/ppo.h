@@ -6,6 +6,7 @@
 
 #include "algorithms/learner.h"
 #include "algorithms/reward_scaling.h"
+#include "autograd/rows.h"
 #include "models/ppo.h"
 
 typedef struct dppo_ppo_options {
@@ -15,6 +16,10 @@ typedef struct dppo_ppo_options {
     bool reward_scale_running, use_bc_loss;
 } dppo_ppo_options;
 
+/* Whether rows are evaluated in chunks that stay in cache: found out with the first data, by comparing every
+ * bit with the whole. */
+typedef enum dppo_ppo_chunking { DPPO_CHUNKS_UNKNOWN, DPPO_IN_CHUNKS, DPPO_WHOLE } dppo_ppo_chunking;
+
 /* The first member of a PPO learner. */
 typedef struct dppo_ppo {
     dppo_agent base;
@@ -22,6 +27,8 @@ typedef struct dppo_ppo {
     dppo_trained actor, critic;
     dppo_module *critic_module; /* borrowed from the model */
     dppo_reward_scaler scaler;
+    dppo_rows *chunks; /* owned */
+    dppo_ppo_chunking minibatches, values, logprobs;
 } dppo_ppo;
 
 dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config);
@@ -48,19 +55,32 @@ void dppo_ppo_data_free(dppo_ppo_data *data);
 typedef dppo_status dppo_ppo_logprobs(dppo_ppo *ppo, const dppo_ppo_data *data, int64_t begin, int64_t count,
                                       float *out);
 
+typedef struct dppo_ppo_policy {
+    dppo_ppo_logprobs *logprobs;
+    int64_t pairs_per_row; /* rows of the network for each row of data: K', or 1 */
+} dppo_ppo_policy;
+
 /* Values, old log-probabilities, reward scaling, GAE: from the rollout to `data` (dppo_ppo_data_free() is
  * owed even after a failure). */
 dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
-                             dppo_ppo_logprobs *logprobs, dppo_ppo_data *data);
+                             const dppo_ppo_policy *policy, dppo_ppo_data *data);
 
-/* The loss of one minibatch: `indices` (B) picks rows, or (row, denoising step) pairs. */
-typedef dppo_status dppo_ppo_minibatch(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
-                                       dppo_ppo_loss *loss);
+/* The loss of one minibatch: `indices` (B) picks rows, or (row, denoising step) pairs. Where it can be taken
+ * apart, large minibatches are evaluated in chunks of rows (autograd/rows.h): `shape` looks at the whole
+ * minibatch and keeps what it found in the arena, `terms` evaluates rows [begin, begin + count) of it; else
+ * they are NULL. */
+typedef struct dppo_ppo_minibatch {
+    dppo_status (*loss)(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices, dppo_ppo_loss *loss);
+    dppo_status (*shape)(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices, void **shaped);
+    dppo_status (*terms)(dppo_ppo *ppo, const dppo_ppo_data *data, const void *shaped, int64_t begin,
+                         int64_t count, dppo_ppo_terms *terms);
+} dppo_ppo_minibatch;
 
 /* The epochs of an iteration over `total` indices: one permutation an epoch, whole minibatches only (at least
  * one), KL stop. Fills the metrics a PPO update has. */
 dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, int64_t total,
-                            dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics, dppo_trace *trace);
+                            const dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics,
+                            dppo_trace *trace);
 
 /* The sum of the losses with their coefficients, its gradient, and the step of both optimizers (of the actor
  * only with train_actor); the row gets the numbers. */

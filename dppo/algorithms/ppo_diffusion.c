@@ -67,43 +67,92 @@ static dppo_status chain_logprobs(dppo_ppo *ppo, const dppo_ppo_data *data, int6
     return dppo_context_status(cx);
 }
 
-/* Splits pair indices into rows, denoising steps and positions in the flattened chains (R (K'+1), Ta, Da). */
+/* (row, denoising step) pairs of a minibatch, each (B) int64: their indices, rows and steps, and where the
+ * two samples of the transition are in the flattened chains (R (K'+1), Ta, Da). */
+typedef struct pairs {
+    dppo_tensor *index, *row, *step, *previous, *next;
+    dppo_ppo_diffusion_batch shaped; /* of the whole minibatch */
+} pairs;
+
 static dppo_status split_pairs(dppo_context *cx, dppo_tensor *indices, int64_t rows, int64_t steps,
-                               dppo_tensor **row, dppo_tensor **step, dppo_tensor **previous,
-                               dppo_tensor **next) {
+                               pairs *p) {
     dppo_tensor *parts[2];
     if (!dppo_unravel_index(cx, indices, 2, (int64_t[]){rows, steps}, parts)) return dppo_context_status(cx);
-    *row = parts[0];
-    *step = parts[1];
-    *previous = dppo_result(cx, DPPO_I64, 1, indices->shape);
-    *next = dppo_result(cx, DPPO_I64, 1, indices->shape);
-    for (int64_t i = 0; *previous && *next && i < indices->shape[0]; i++) {
-        int64_t at = dppo_i64(*row)[i] * (steps + 1) + dppo_i64(*step)[i];
-        dppo_i64(*previous)[i] = at;
-        dppo_i64(*next)[i] = at + 1;
+    *p = (pairs){.index = indices, .row = parts[0], .step = parts[1]};
+    p->previous = dppo_result(cx, DPPO_I64, 1, indices->shape);
+    p->next = dppo_result(cx, DPPO_I64, 1, indices->shape);
+    for (int64_t i = 0; p->previous && p->next && i < indices->shape[0]; i++) {
+        int64_t at = dppo_i64(p->row)[i] * (steps + 1) + dppo_i64(p->step)[i];
+        dppo_i64(p->previous)[i] = at;
+        dppo_i64(p->next)[i] = at + 1;
     }
     return dppo_context_status(cx);
 }
 
+/* What the loss reads of those pairs. */
+static dppo_ppo_diffusion_batch gather(dppo_ppo *ppo, const dppo_ppo_data *data, const pairs *p) {
+    dppo_agent *base = &ppo->base;
+    int64_t steps = dppo_diffusion_ft_denoising_steps(base->model), rows = data->rows;
+    int64_t state[3] = {0, base->cond_steps, base->obs_dim},
+            chunk[3] = {0, base->horizon_steps, base->action_dim};
+    return (dppo_ppo_diffusion_batch){
+        .cond = dppo_cond_of(dppo_ppo_rows(ppo, data->obs, rows, p->row, 3, state)),
+        .chains_prev = dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), p->previous, 3, chunk),
+        .chains_next = dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), p->next, 3, chunk),
+        .oldlogprobs = dppo_ppo_rows(ppo, data->logprobs, rows * steps, p->index, 3, chunk),
+        .denoising_inds = p->step,
+        .returns = dppo_ppo_rows(ppo, data->returns, rows, p->row, 1, NULL),
+        .oldvalues = dppo_ppo_rows(ppo, data->values, rows, p->row, 1, NULL),
+        .advantages = dppo_ppo_rows(ppo, data->advantages, rows, p->row, 1, NULL)};
+}
+
 static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
                                   dppo_ppo_loss *loss) {
-    const ppo_diffusion *self = (const ppo_diffusion *)ppo;
-    dppo_agent *base = &ppo->base;
-    dppo_context *cx = base->learning;
-    int64_t steps = dppo_diffusion_ft_denoising_steps(base->model), rows = data->rows;
-    int64_t state_shape[3] = {0, base->cond_steps, base->obs_dim};
-    int64_t chunk_shape[3] = {0, base->horizon_steps, base->action_dim};
-    dppo_tensor *row = NULL, *step = NULL, *previous = NULL, *next = NULL;
-    DPPO_TRY(split_pairs(cx, indices, rows, steps, &row, &step, &previous, &next));
-    return dppo_ppo_diffusion_loss(
-        cx, base->model, dppo_cond_of(dppo_ppo_rows(ppo, data->obs, rows, row, 3, state_shape)),
-        dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), previous, 3, chunk_shape),
-        dppo_ppo_rows(ppo, data->chains, rows * (steps + 1), next, 3, chunk_shape), step,
-        dppo_ppo_rows(ppo, data->returns, rows, row, 1, NULL),
-        dppo_ppo_rows(ppo, data->values, rows, row, 1, NULL),
-        dppo_ppo_rows(ppo, data->advantages, rows, row, 1, NULL),
-        dppo_ppo_rows(ppo, data->logprobs, rows * steps, indices, 3, chunk_shape), ppo->options.use_bc_loss,
-        self->reward_horizon, loss);
+    int64_t steps = dppo_diffusion_ft_denoising_steps(ppo->base.model);
+    pairs p = {0};
+    DPPO_TRY(split_pairs(ppo->base.learning, indices, data->rows, steps, &p));
+    dppo_ppo_diffusion_batch batch = gather(ppo, data, &p);
+    return dppo_ppo_diffusion_loss(ppo->base.learning, ppo->base.model, &batch, ppo->options.use_bc_loss,
+                                   ((const ppo_diffusion *)ppo)->reward_horizon, loss);
+}
+
+static dppo_status minibatch_shape(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
+                                   void **shaped) {
+    dppo_context *cx = ppo->base.learning;
+    int64_t steps = dppo_diffusion_ft_denoising_steps(ppo->base.model);
+    pairs *p = *shaped = dppo_arena_alloc(dppo_context_arena(cx), sizeof *p);
+    if (!p) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    DPPO_TRY(split_pairs(cx, indices, data->rows, steps, p));
+    p->shaped.advantages = dppo_ppo_rows(ppo, data->advantages, data->rows, p->row, 1, NULL);
+    p->shaped.denoising_inds = p->step;
+    return dppo_ppo_diffusion_shape(cx, ppo->base.model, &p->shaped);
+}
+
+static dppo_status minibatch_terms(dppo_ppo *ppo, const dppo_ppo_data *data, const void *shaped,
+                                   int64_t begin, int64_t count, dppo_ppo_terms *terms) {
+    dppo_context *cx = ppo->base.learning;
+    const pairs *all = shaped;
+    pairs p = {.index = dppo_narrow(cx, all->index, 0, begin, count),
+               .row = dppo_narrow(cx, all->row, 0, begin, count),
+               .step = dppo_narrow(cx, all->step, 0, begin, count),
+               .previous = dppo_narrow(cx, all->previous, 0, begin, count),
+               .next = dppo_narrow(cx, all->next, 0, begin, count)};
+    DPPO_TRY(dppo_context_status(cx));
+    dppo_ppo_diffusion_batch batch = gather(ppo, data, &p);
+    batch.shaped_advantages = dppo_narrow(cx, all->shaped.shaped_advantages, 0, begin, count);
+    batch.clip_coef = dppo_narrow(cx, all->shaped.clip_coef, 0, begin, count);
+    return dppo_ppo_diffusion_terms(cx, ppo->base.model, &batch, ((const ppo_diffusion *)ppo)->reward_horizon,
+                                    terms);
+}
+
+/* The loss of behaviour cloning samples the whole minibatch at once; of the entropy, where eta learns, no
+ * gradient is taken row by row. */
+static dppo_ppo_minibatch minibatch_of(const dppo_ppo *ppo) {
+    dppo_ppo_minibatch minibatch = {.loss = minibatch_loss};
+    bool eta_learns = dppo_diffusion_of(ppo->base.model)->learn_eta;
+    if (!ppo->options.use_bc_loss && !eta_learns)
+        minibatch.shape = minibatch_shape, minibatch.terms = minibatch_terms;
+    return minibatch;
 }
 
 static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *rollout,
@@ -117,9 +166,10 @@ static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *ro
     dppo_trace own = {0};
     dppo_trace *rows = trace ? trace : &own;
     dppo_status status = dppo_ppo_prepare(ppo, rollout, steps * agent->horizon_steps * agent->action_dim,
-                                          chain_logprobs, &data);
+                                          &(dppo_ppo_policy){chain_logprobs, steps}, &data);
+    const dppo_ppo_minibatch minibatch = minibatch_of(ppo);
     if (status == DPPO_OK)
-        status = dppo_ppo_epochs(ppo, itr, &data, data.rows * steps, minibatch_loss, metrics, rows);
+        status = dppo_ppo_epochs(ppo, itr, &data, data.rows * steps, &minibatch, metrics, rows);
     if (status == DPPO_OK) {
         metrics->eta = rows->count ? rows->rows[rows->count - 1].eta_or_std : NAN;
         metrics->entropy = NAN;

@@ -70,9 +70,10 @@ static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *ro
     dppo_ppo_data data = {0};
     dppo_trace own = {0};
     dppo_trace *rows = trace ? trace : &own;
-    dppo_status status = dppo_ppo_prepare(ppo, rollout, 1, sample_logprobs, &data);
+    dppo_status status = dppo_ppo_prepare(ppo, rollout, 1, &(dppo_ppo_policy){sample_logprobs, 1}, &data);
     if (status == DPPO_OK)
-        status = dppo_ppo_epochs(ppo, itr, &data, data.rows, minibatch_loss, metrics, rows);
+        status = dppo_ppo_epochs(ppo, itr, &data, data.rows, &(dppo_ppo_minibatch){.loss = minibatch_loss},
+                                 metrics, rows);
     if (status == DPPO_OK) {
         metrics->std = rows->count ? rows->rows[rows->count - 1].eta_or_std : NAN;
         metrics->bc_loss = NAN;

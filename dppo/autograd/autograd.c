@@ -1,5 +1,6 @@
 #include "autograd/autograd.h"
 #include "autograd/functions.h"
+#include "autograd/rows_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct dppo_context {
     dppo_status status;
     leaf_gradient *leaves;
     size_t leaf_count, leaf_capacity;
+    dppo_rows *rows; /* borrowed; NULL: whole batches */
 };
 
 dppo_context *dppo_context_new(dppo_generator *generator) {
@@ -54,6 +56,24 @@ void dppo_context_reset(dppo_context *context) {
     context->first = context->last = NULL;
     context->status = DPPO_OK;
     context->leaf_count = 0;
+    context->rows = NULL;
+}
+
+dppo_context_mark dppo_context_position(const dppo_context *context) {
+    return (dppo_context_mark){dppo_arena_position(context->arena), context->last};
+}
+
+void dppo_context_rewind(dppo_context *context, dppo_context_mark mark) {
+    dppo_arena_rewind(context->arena, mark.arena);
+    context->last = mark.last;
+}
+
+dppo_rows *dppo_context_rows(const dppo_context *context) {
+    return context->rows;
+}
+
+void dppo_context_set_rows(dppo_context *context, dppo_rows *rows) {
+    context->rows = rows;
 }
 
 dppo_status dppo_context_status(dppo_context *context) {
@@ -272,6 +292,7 @@ dppo_status dppo_backward(dppo_context *context, int count, dppo_tensor *const *
     seed_outputs(context, count, outputs, cotangents);
     run_tape(context, context->last, NULL, 0, NULL, NULL);
     dppo_set_grad_enabled(context, before);
+    if (context->rows && context->leaf_count > 0) dppo_rows_refuse(context->rows);
     for (size_t i = 0; i < context->leaf_count && context->status == DPPO_OK; i++)
         if (context->leaves[i].gradient)
             context->status = add_to_grad(context->leaves[i].leaf, context->leaves[i].gradient);

@@ -51,6 +51,14 @@ dppo_generator *dppo_context_generator(dppo_context *context);
 /* Forgets all results and the tape; memory is kept for the next step. Clears the sticky error. */
 void dppo_context_reset(dppo_context *context);
 
+/* A position to come back to: results and nodes made since are forgotten. */
+typedef struct dppo_context_mark {
+    dppo_arena_mark arena;
+    dppo_node *last;
+} dppo_context_mark;
+dppo_context_mark dppo_context_position(const dppo_context *context);
+void dppo_context_rewind(dppo_context *context, dppo_context_mark mark);
+
 /* DPPO_OK, or the first failure (its text is then dppo_message()). */
 dppo_status dppo_context_status(dppo_context *context);
 /* Makes `status` sticky, with a message; returns NULL, for `return dppo_context_fail(...)`. */

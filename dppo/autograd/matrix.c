@@ -2,6 +2,7 @@
  * the strides: for small and thin shapes the bits depend on it. */
 #include "autograd/dims.h"
 #include "autograd/map.h"
+#include "autograd/rows_internal.h"
 
 #include <string.h>
 
@@ -27,9 +28,29 @@ static operand blas_operand(dppo_cx *cx, const dppo_tensor *x, bool rows_first, 
     return (operand){dppo_packed(cx, "matmul", x), !rows_first, columns};
 }
 
+/* The same with rows of zeros below `a`, so many that the product is not a small one. */
+static bool multiply_padded(dppo_cx *cx, float *out, const dppo_tensor *a, const dppo_tensor *b, float beta) {
+    int64_t M = a->shape[0], K = a->shape[1], N = b->shape[1], rows = M;
+    while (dppo_kernel_gemm_is_small(rows, N, K))
+        rows += M;
+    float *wide = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(rows * (K + N)) * sizeof(float));
+    if (!wide) return dppo_context_fail(cx, DPPO_NO_MEMORY, "matmul: out of memory"), false;
+    float *result = wide + rows * K;
+    dppo_tensor padded = {.dtype = DPPO_F32, .ndim = 2, .shape = {rows, K}, .stride = {K, 1}, .data = wide};
+    dppo_tensor_pack(a, wide);
+    memset(wide + M * K, 0, (size_t)((rows - M) * K) * sizeof(float));
+    memcpy(result, out, (size_t)(M * N) * sizeof(float));
+    memset(result + M * N, 0, (size_t)((rows - M) * N) * sizeof(float));
+    if (!dppo_multiply_into(cx, result, &padded, b, beta)) return false;
+    memcpy(out, result, (size_t)(M * N) * sizeof(float));
+    return true;
+}
+
 /* out (M, N), contiguous, = beta out + a (M, K) b (K, N), any strides. */
-static bool multiply_into(dppo_cx *cx, float *out, const dppo_tensor *a, const dppo_tensor *b, float beta) {
+bool dppo_multiply_into(dppo_cx *cx, float *out, const dppo_tensor *a, const dppo_tensor *b, float beta) {
     int64_t M = a->shape[0], K = a->shape[1], N = b->shape[1];
+    if (a->stride[1] == 1 && dppo_rows_pads(dppo_context_rows(cx), M, N, K))
+        return multiply_padded(cx, out, a, b, beta);
     /* A single column is column-major as it stands; everything else is computed as its transpose. */
     bool rows_first = N != 1;
     const dppo_tensor *first = rows_first ? b : a, *second = rows_first ? a : b;
@@ -87,7 +108,7 @@ static void mm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo
 static dppo_tensor *mm(dppo_cx *cx, dppo_tensor *a, dppo_tensor *b) {
     if (!a || !b) return NULL;
     dppo_tensor *out = dppo_result(cx, DPPO_F32, 2, (int64_t[]){a->shape[0], b->shape[1]});
-    if (!out || !multiply_into(cx, dppo_f32(out), a, b, 0.0f)) return NULL;
+    if (!out || !dppo_multiply_into(cx, dppo_f32(out), a, b, 0.0f)) return NULL;
     (void)dppo_record(cx, "mm", out, 2, (dppo_tensor *[]){a, b}, mm_backward);
     return out;
 }
@@ -97,8 +118,9 @@ static dppo_tensor *mm(dppo_cx *cx, dppo_tensor *a, dppo_tensor *b) {
 
 static void addmm_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     dppo_tensor *x = node->inputs[0], *weight = node->inputs[1], *bias = node->inputs[2];
-    if (dppo_needs_grad(node, 2)) gradients[2] = dppo_sum_to_size(cx, g, bias->ndim, bias->shape);
     if (dppo_needs_grad(node, 0)) gradients[0] = gradient_of_first(cx, g, x, turned(cx, weight));
+    if (dppo_rows_add(cx, weight, bias, x, g)) return;
+    if (dppo_needs_grad(node, 2)) gradients[2] = dppo_sum_to_size(cx, g, bias->ndim, bias->shape);
     if (dppo_needs_grad(node, 1)) gradients[1] = turned(cx, gradient_of_second(cx, g, x, turned(cx, weight)));
 }
 
@@ -114,7 +136,7 @@ static dppo_tensor *addmm(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo
     dppo_tensor across = *weight;
     across.shape[0] = weight->shape[1], across.shape[1] = weight->shape[0];
     across.stride[0] = weight->stride[1], across.stride[1] = weight->stride[0];
-    if (!multiply_into(cx, dppo_f32(out), x, &across, 1.0f)) return NULL;
+    if (!dppo_multiply_into(cx, dppo_f32(out), x, &across, 1.0f)) return NULL;
     (void)dppo_record(cx, "linear", out, 3, (dppo_tensor *[]){x, weight, bias}, addmm_backward);
     return out;
 }
@@ -220,7 +242,7 @@ static dppo_tensor *bmm(dppo_cx *cx, dppo_tensor *a, dppo_tensor *b) {
         float *to = dppo_f32(out) + i * shape[1] * shape[2];
         if (shape[1] * shape[2] * a->shape[2] < SMALL_BATCHED_PRODUCT)
             multiply_small(to, &x, &y);
-        else if (!multiply_into(cx, to, &x, &y, 0.0f))
+        else if (!dppo_multiply_into(cx, to, &x, &y, 0.0f))
             return NULL;
     }
     (void)dppo_record(cx, "bmm", out, 2, (dppo_tensor *[]){a, b}, bmm_backward);

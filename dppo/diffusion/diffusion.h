@@ -173,14 +173,26 @@ dppo_status dppo_vpg_diffusion_step(dppo_module *module);
 /* -- PPODiffusion
  * ----------------------------------------------------------------------------------------------------------
  */
-/* chains_prev, chains_next, oldlogprobs (B, Ta, Da); the others (B), denoising_inds int64. reward_horizon:
- * how many of the Ta steps count (the executed ones; the original's default is 4). loss->eta_or_std is the
- * mean eta. DPPO_INVALID with K' = 1, for which the original's clip schedule is 0 / 0. */
-dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond,
-                                    dppo_tensor *chains_prev, dppo_tensor *chains_next,
-                                    dppo_tensor *denoising_inds, dppo_tensor *returns, dppo_tensor *oldvalues,
-                                    dppo_tensor *advantages, dppo_tensor *oldlogprobs, bool use_bc_loss,
-                                    int64_t reward_horizon, dppo_ppo_loss *loss);
+/* A minibatch, or a chunk of its rows. */
+typedef struct dppo_ppo_diffusion_batch {
+    dppo_cond cond;
+    dppo_tensor *chains_prev, *chains_next, *oldlogprobs; /* (B, Ta, Da) */
+    dppo_tensor *denoising_inds;                          /* (B) int64 in [0, K') */
+    dppo_tensor *returns, *oldvalues, *advantages;        /* (B) */
+    dppo_tensor *shaped_advantages, *clip_coef; /* (B), by dppo_ppo_diffusion_shape(), of whole minibatches */
+} dppo_ppo_diffusion_batch;
+
+/* The loss. reward_horizon: how many of the Ta steps count (the executed ones; the original's default is 4).
+ * loss->eta_or_std is the mean eta. DPPO_INVALID with K' = 1, for which the original's clip schedule is 0 /
+ * 0. */
+dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_ppo_diffusion_batch *batch,
+                                    bool use_bc_loss, int64_t reward_horizon, dppo_ppo_loss *loss);
+/* Its two halves: advantages normalised, clipped to their quantiles and discounted over denoising steps, with
+ * the clip coefficients, which take the whole minibatch's advantages and denoising_inds; and the terms of
+ * some rows, which take everything else. */
+dppo_status dppo_ppo_diffusion_shape(dppo_cx *cx, dppo_module *module, dppo_ppo_diffusion_batch *batch);
+dppo_status dppo_ppo_diffusion_terms(dppo_cx *cx, dppo_module *module, const dppo_ppo_diffusion_batch *batch,
+                                     int64_t reward_horizon, dppo_ppo_terms *terms);
 
 /* -- eta of DDIM
  * ---------------------------------------------------------------------------------------------------------------

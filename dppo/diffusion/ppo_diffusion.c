@@ -81,53 +81,56 @@ static dppo_tensor *behaviour_cloning_loss(dppo_cx *cx, dppo_module *module, dpp
 }
 
 /* approx_kl is Schulman's k3 estimator, mean((r - 1) - log r). */
-static void diagnose(dppo_cx *cx, dppo_tensor *logratio, dppo_tensor *ratio, dppo_tensor *clip_coef,
-                     dppo_tensor *eta, dppo_ppo_loss *loss) {
+static void diagnose(dppo_cx *cx, dppo_tensor *logratio, dppo_tensor *clip_coef, dppo_ppo_terms *terms) {
     bool grad_enabled = dppo_set_grad_enabled(cx, false);
-    dppo_tensor *kl = dppo_sub(cx, dppo_sub_scalar(cx, ratio, 1), logratio);
+    dppo_tensor *ratio = terms->ratio;
+    terms->kl = dppo_sub(cx, dppo_sub_scalar(cx, ratio, 1), logratio);
     dppo_tensor *clipped = dppo_gt(cx, dppo_abs(cx, dppo_sub_scalar(cx, ratio, 1)), clip_coef);
-    loss->approx_kl = dppo_item(cx, dppo_mean(cx, kl, 0, NULL, false));
-    loss->clipfrac = dppo_item(cx, dppo_mean(cx, dppo_to_dtype(cx, clipped, DPPO_F32), 0, NULL, false));
-    loss->ratio = dppo_item(cx, dppo_mean(cx, ratio, 0, NULL, false));
-    loss->eta_or_std = dppo_item(cx, dppo_mean(cx, eta, 0, NULL, false));
+    terms->clipped = dppo_to_dtype(cx, clipped, DPPO_F32);
     dppo_set_grad_enabled(cx, grad_enabled);
 }
 
-static dppo_tensor *value_loss(dppo_cx *cx, const dppo_diffusion *model, dppo_cond cond, dppo_tensor *returns,
-                               dppo_tensor *oldvalues) {
+static dppo_tensor *value_error(dppo_cx *cx, const dppo_diffusion *model, const dppo_ppo_diffusion_batch *b) {
     const int64_t flat[] = {-1};
-    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, model->critic, cond), 1, flat);
-    return dppo_clipped_value_loss(cx, newvalues, oldvalues, returns, model->clip_vloss_coef);
+    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, model->critic, b->cond), 1, flat);
+    return dppo_clipped_value_error(cx, newvalues, b->oldvalues, b->returns, model->clip_vloss_coef);
 }
 
-dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond,
-                                    dppo_tensor *chains_prev, dppo_tensor *chains_next,
-                                    dppo_tensor *denoising_inds, dppo_tensor *returns, dppo_tensor *oldvalues,
-                                    dppo_tensor *advantages, dppo_tensor *oldlogprobs, bool use_bc_loss,
-                                    int64_t reward_horizon, dppo_ppo_loss *loss) {
+dppo_status dppo_ppo_diffusion_shape(dppo_cx *cx, dppo_module *module, dppo_ppo_diffusion_batch *b) {
     const dppo_diffusion *model = dppo_diffusion_of(module);
-    *loss = (dppo_ppo_loss){0};
     if (model->ft_denoising_steps < 2)
         return dppo_fail(DPPO_INVALID, "ft_denoising_steps: %lld; the clip schedule needs 2 steps at least",
                          (long long)model->ft_denoising_steps);
-    dppo_tensor *eta;
+    b->shaped_advantages = shaped_advantages(cx, model, b->advantages, b->denoising_inds);
+    b->clip_coef = clip_coefficients(cx, model, b->denoising_inds);
+    return dppo_context_status(cx);
+}
+
+dppo_status dppo_ppo_diffusion_terms(dppo_cx *cx, dppo_module *module, const dppo_ppo_diffusion_batch *b,
+                                     int64_t reward_horizon, dppo_ppo_terms *terms) {
+    const dppo_diffusion *model = dppo_diffusion_of(module);
     dppo_tensor *newlogprobs = dppo_vpg_diffusion_get_logprobs_subsample(
-        cx, module, cond, chains_prev, chains_next, denoising_inds, false, &eta);
-    loss->entropy_loss = dppo_neg(cx, dppo_mean(cx, eta, 0, NULL, false));
+        cx, module, b->cond, b->chains_prev, b->chains_next, b->denoising_inds, false, &terms->eta_or_std);
     newlogprobs = mean_logprobs(cx, newlogprobs, reward_horizon);
-    oldlogprobs = mean_logprobs(cx, oldlogprobs, reward_horizon);
-    if (use_bc_loss) loss->bc_loss = behaviour_cloning_loss(cx, module, cond);
-    DPPO_TRY(dppo_context_status(cx));
-
-    advantages = shaped_advantages(cx, model, advantages, denoising_inds);
+    dppo_tensor *oldlogprobs = mean_logprobs(cx, b->oldlogprobs, reward_horizon);
     dppo_tensor *logratio = dppo_sub(cx, newlogprobs, oldlogprobs);
-    dppo_tensor *ratio = dppo_exp(cx, logratio);
-    dppo_tensor *clip_coef = clip_coefficients(cx, model, denoising_inds);
-    diagnose(cx, logratio, ratio, clip_coef, eta, loss);
+    terms->ratio = dppo_exp(cx, logratio);
+    diagnose(cx, logratio, b->clip_coef, terms);
+    dppo_tensor *low = dppo_rsub_scalar(cx, b->clip_coef, 1), *high = dppo_add_scalar(cx, b->clip_coef, 1);
+    dppo_tensor *clamped = dppo_clamp_tensor(cx, terms->ratio, low, high);
+    terms->surrogate = dppo_clipped_surrogate(cx, b->shaped_advantages, terms->ratio, clamped);
+    terms->value_error = value_error(cx, model, b);
+    return dppo_context_status(cx);
+}
 
-    dppo_tensor *low = dppo_rsub_scalar(cx, clip_coef, 1), *high = dppo_add_scalar(cx, clip_coef, 1);
-    dppo_tensor *clamped = dppo_clamp_tensor(cx, ratio, low, high);
-    loss->pg_loss = dppo_clipped_surrogate(cx, advantages, ratio, clamped);
-    loss->v_loss = value_loss(cx, model, cond, returns, oldvalues);
+dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_ppo_diffusion_batch *b,
+                                    bool use_bc_loss, int64_t reward_horizon, dppo_ppo_loss *loss) {
+    dppo_ppo_terms terms = {0};
+    *loss = (dppo_ppo_loss){0};
+    DPPO_TRY(dppo_ppo_diffusion_shape(cx, module, b));
+    DPPO_TRY(dppo_ppo_diffusion_terms(cx, module, b, reward_horizon, &terms));
+    dppo_tensor *bc_loss = use_bc_loss ? behaviour_cloning_loss(cx, module, b->cond) : NULL;
+    DPPO_TRY(dppo_ppo_loss_of_terms(cx, &terms, loss));
+    loss->bc_loss = bc_loss;
     return dppo_context_status(cx);
 }

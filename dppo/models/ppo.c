@@ -13,11 +13,11 @@ dppo_tensor *dppo_clipped_surrogate(dppo_cx *cx, dppo_tensor *advantages, dppo_t
                                     dppo_tensor *clamped) {
     dppo_tensor *pg_loss1 = dppo_mul(cx, dppo_neg(cx, advantages), ratio);
     dppo_tensor *pg_loss2 = dppo_mul(cx, dppo_neg(cx, advantages), clamped);
-    return dppo_mean(cx, dppo_maximum(cx, pg_loss1, pg_loss2), 0, NULL, false);
+    return dppo_maximum(cx, pg_loss1, pg_loss2);
 }
 
-dppo_tensor *dppo_clipped_value_loss(dppo_cx *cx, dppo_tensor *newvalues, dppo_tensor *oldvalues,
-                                     dppo_tensor *returns, double clip_coef) {
+dppo_tensor *dppo_clipped_value_error(dppo_cx *cx, dppo_tensor *newvalues, dppo_tensor *oldvalues,
+                                      dppo_tensor *returns, double clip_coef) {
     dppo_tensor *error = dppo_pow_scalar(cx, dppo_sub(cx, newvalues, returns), 2);
     if (!isnan(clip_coef)) {
         /* V_old + clamp(V - V_old, -c, c) */
@@ -25,7 +25,33 @@ dppo_tensor *dppo_clipped_value_loss(dppo_cx *cx, dppo_tensor *newvalues, dppo_t
         dppo_tensor *v_clipped = dppo_add(cx, oldvalues, moved);
         error = dppo_maximum(cx, error, dppo_pow_scalar(cx, dppo_sub(cx, v_clipped, returns), 2));
     }
+    return error;
+}
+
+/* PPO's clipped surrogate is the mean of its terms; the value loss half the mean error. */
+static dppo_tensor *policy_loss(dppo_cx *cx, dppo_tensor *surrogate) {
+    return dppo_mean(cx, surrogate, 0, NULL, false);
+}
+static dppo_tensor *value_loss(dppo_cx *cx, dppo_tensor *error) {
     return dppo_mul_scalar(cx, dppo_mean(cx, error, 0, NULL, false), 0.5);
+}
+
+static double mean_of(dppo_cx *cx, dppo_tensor *terms) {
+    return dppo_item(cx, dppo_mean(cx, terms, 0, NULL, false));
+}
+
+dppo_status dppo_ppo_loss_of_terms(dppo_cx *cx, const dppo_ppo_terms *terms, dppo_ppo_loss *loss) {
+    *loss = (dppo_ppo_loss){0};
+    loss->pg_loss = policy_loss(cx, terms->surrogate);
+    loss->v_loss = value_loss(cx, terms->value_error);
+    loss->entropy_loss = dppo_neg(cx, dppo_mean(cx, terms->eta_or_std, 0, NULL, false));
+    bool grad_enabled = dppo_set_grad_enabled(cx, false);
+    loss->approx_kl = mean_of(cx, terms->kl);
+    loss->clipfrac = mean_of(cx, terms->clipped);
+    loss->ratio = mean_of(cx, terms->ratio);
+    loss->eta_or_std = mean_of(cx, terms->eta_or_std);
+    dppo_set_grad_enabled(cx, grad_enabled);
+    return dppo_context_status(cx);
 }
 
 /* -- over action chunks
@@ -62,8 +88,9 @@ void dppo_ppo_chunk_loss(dppo_cx *cx, const dppo_ppo_clipping *clipping, dppo_te
     dppo_tensor *ratio = dppo_exp(cx, logratio), *advantages = batch->advantages;
     diagnose(cx, clipping, logratio, ratio, loss);
     if (clipping->norm_adv) advantages = dppo_normalize_advantages(cx, advantages);
-    loss->pg_loss = dppo_clipped_surrogate(cx, advantages, ratio, dppo_clamp(cx, ratio, 1 - clip, 1 + clip));
+    dppo_tensor *clamped = dppo_clamp(cx, ratio, 1 - clip, 1 + clip);
+    loss->pg_loss = policy_loss(cx, dppo_clipped_surrogate(cx, advantages, ratio, clamped));
     dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, critic, cond), 1, flat);
-    loss->v_loss =
-        dppo_clipped_value_loss(cx, newvalues, batch->oldvalues, batch->returns, clipping->clip_vloss_coef);
+    loss->v_loss = value_loss(cx, dppo_clipped_value_error(cx, newvalues, batch->oldvalues, batch->returns,
+                                                           clipping->clip_vloss_coef));
 }

@@ -184,14 +184,16 @@ static dppo_status updates_minibatch(updates *self, dppo_call *call, const float
     }
     dppo_ppo_loss loss = {0};
     dppo_trace_row row;
-    DPPO_TRY(dppo_ppo_diffusion_loss(
-        cx, ppo->base.model, dppo_cond_of(dppo_index_select(cx, state, 0, parts[0])),
-        dppo_ppo_rows(ppo, dppo_f32(chains), row_count * (steps + 1), previous, 3, chunk),
-        dppo_ppo_rows(ppo, dppo_f32(chains), row_count * (steps + 1), next, 3, chunk), parts[1],
-        dppo_index_select(cx, returns, 0, parts[0]), dppo_index_select(cx, values, 0, parts[0]),
-        dppo_index_select(cx, advantages, 0, parts[0]),
-        dppo_ppo_rows(ppo, logprobs, row_count * steps, indices, 3, chunk), false, model->horizon_steps,
-        &loss));
+    dppo_ppo_diffusion_batch batch = {
+        .cond = dppo_cond_of(dppo_index_select(cx, state, 0, parts[0])),
+        .chains_prev = dppo_ppo_rows(ppo, dppo_f32(chains), row_count * (steps + 1), previous, 3, chunk),
+        .chains_next = dppo_ppo_rows(ppo, dppo_f32(chains), row_count * (steps + 1), next, 3, chunk),
+        .oldlogprobs = dppo_ppo_rows(ppo, logprobs, row_count * steps, indices, 3, chunk),
+        .denoising_inds = parts[1],
+        .returns = dppo_index_select(cx, returns, 0, parts[0]),
+        .oldvalues = dppo_index_select(cx, values, 0, parts[0]),
+        .advantages = dppo_index_select(cx, advantages, 0, parts[0])};
+    DPPO_TRY(dppo_ppo_diffusion_loss(cx, ppo->base.model, &batch, false, model->horizon_steps, &loss));
     DPPO_TRY(dppo_ppo_step(ppo, &loss, true, &row));
     const double all[8] = {row.pg_loss,   row.entropy_loss, row.v_loss,  row.clipfrac,
                            row.approx_kl, row.ratio,        row.bc_loss, row.eta_or_std};

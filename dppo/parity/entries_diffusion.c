@@ -212,24 +212,22 @@ static dppo_status call_vpg_diffusion_loss(dppo_call *call) {
 
 static dppo_status call_ppo_diffusion_loss(dppo_call *call) {
     dppo_module *module;
-    dppo_cond cond;
-    dppo_tensor *chains_prev, *chains_next, *denoising_inds, *returns, *oldvalues, *advantages, *oldlogprobs;
+    dppo_ppo_diffusion_batch b = {0};
     bool use_bc_loss = false;
     int64_t reward_horizon = 0;
     dppo_ppo_loss loss;
-    DPPO_TRY(start(call, "obs", &module, &cond));
-    DPPO_TRY(dppo_call_input(call, "chains_prev", &chains_prev));
-    DPPO_TRY(dppo_call_input(call, "chains_next", &chains_next));
-    DPPO_TRY(dppo_call_input(call, "denoising_inds", &denoising_inds));
-    DPPO_TRY(dppo_call_input(call, "returns", &returns));
-    DPPO_TRY(dppo_call_input(call, "oldvalues", &oldvalues));
-    DPPO_TRY(dppo_call_input(call, "advantages", &advantages));
-    DPPO_TRY(dppo_call_input(call, "oldlogprobs", &oldlogprobs));
+    DPPO_TRY(start(call, "obs", &module, &b.cond));
+    DPPO_TRY(dppo_call_input(call, "chains_prev", &b.chains_prev));
+    DPPO_TRY(dppo_call_input(call, "chains_next", &b.chains_next));
+    DPPO_TRY(dppo_call_input(call, "denoising_inds", &b.denoising_inds));
+    DPPO_TRY(dppo_call_input(call, "returns", &b.returns));
+    DPPO_TRY(dppo_call_input(call, "oldvalues", &b.oldvalues));
+    DPPO_TRY(dppo_call_input(call, "advantages", &b.advantages));
+    DPPO_TRY(dppo_call_input(call, "oldlogprobs", &b.oldlogprobs));
     DPPO_TRY(flag(call, "use_bc_loss", &use_bc_loss));
     DPPO_TRY(dppo_config_int_or(dppo_call_case(call)->args, "reward_horizon", 4, &reward_horizon));
-    DPPO_TRY(dppo_ppo_diffusion_loss(dppo_call_context(call), module, cond, chains_prev, chains_next,
-                                     denoising_inds, returns, oldvalues, advantages, oldlogprobs, use_bc_loss,
-                                     reward_horizon, &loss));
+    DPPO_TRY(
+        dppo_ppo_diffusion_loss(dppo_call_context(call), module, &b, use_bc_loss, reward_horizon, &loss));
     DPPO_TRY(dppo_call_output_f64(call, "eta", loss.eta_or_std));
     if (!loss.bc_loss) DPPO_TRY(dppo_call_output_i64(call, "bc_loss", 0)); /* 0 there, an int */
     return dppo_call_output_ppo_loss(call, &loss);

@@ -121,6 +121,37 @@ void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, b
     dppo_parallel_for(s->size[1] / job.step, 1, sum_chunk, &job);
 }
 
+typedef struct cascade_job {
+    float *state;
+    const float *in;
+    int64_t N, total, done, count;
+} cascade_job;
+
+static void cascade_chunk(void *context, int64_t begin, int64_t end) {
+    const cascade_job *job = context;
+    for (int64_t block = begin; block < end; block++)
+        kernels()->continue_column_sums(job->state + block * DPPO_SUM_LEVELS * DPPO_SUM_BLOCK,
+                                        job->in + block * DPPO_SUM_BLOCK, job->N, job->total, job->done,
+                                        job->count);
+}
+
+void dppo_kernel_column_sums(float *state, int64_t N, const float *in, int64_t total, int64_t done,
+                             int64_t count) {
+    cascade_job job = {state, in, N, total, done, count};
+    dppo_parallel_for(N / DPPO_SUM_BLOCK, 2, cascade_chunk, &job);
+}
+
+void dppo_kernel_column_sums_end(const float *state, int64_t N, float *out) {
+    for (int64_t j = 0; j < N; j++) {
+        const float *levels =
+            state + j / DPPO_SUM_BLOCK * DPPO_SUM_LEVELS * DPPO_SUM_BLOCK + j % DPPO_SUM_BLOCK;
+        float sum = levels[0];
+        for (int l = 1; l < DPPO_SUM_LEVELS; l++)
+            sum += levels[l * DPPO_SUM_BLOCK];
+        out[j] += sum;
+    }
+}
+
 typedef struct row_job {
     int64_t N;
     float *out, *mean, *rstd;

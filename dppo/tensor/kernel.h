@@ -82,6 +82,14 @@ typedef struct dppo_sum_shape {
  * workers by output. */
 void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan);
 
+/* The same over the rows of (total, N), N a multiple of DPPO_SUM_BLOCK, as they come: rows [done, done +
+ * count) are at `in`. `state` is (DPPO_SUM_LEVELS, N), zero before the first; at the end out (N) is added to.
+ */
+enum { DPPO_SUM_BLOCK = 32, DPPO_SUM_LEVELS = 4 };
+void dppo_kernel_column_sums(float *state, int64_t N, const float *in, int64_t total, int64_t done,
+                             int64_t count);
+void dppo_kernel_column_sums_end(const float *state, int64_t N, float *out);
+
 /* Mean and variance (divided by N) of rows of N. */
 void dppo_kernel_moments(int64_t M, int64_t N, float *mean, float *variance, const float *x);
 
@@ -107,6 +115,12 @@ void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, 
  * OpenBLAS in one thread per call, spread over the workers where that was shown to keep every bit. */
 void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
                       int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+
+/* Whether, for products of this kind, C += A' B over consecutive chunks of `rows` rows of A and B equals one
+ * product over all of them in every bit; and whether so few rows make OpenBLAS use its kernels for small
+ * products. */
+bool dppo_kernel_gemm_accumulates(int64_t M, int64_t N, int64_t rows);
+bool dppo_kernel_gemm_is_small(int64_t M, int64_t N, int64_t K);
 
 /* Vectors, through OpenBLAS: a (n) . b (n); out (M) = A (M, N) x (N), A column-major or else row-major. */
 float dppo_kernel_dot(int64_t n, const float *a, const float *b);

@@ -114,6 +114,36 @@ static int64_t grain_for(const gemm *g) {
     return known_exact(g, grain) ? grain : g->M;
 }
 
+bool dppo_kernel_gemm_is_small(int64_t M, int64_t N, int64_t K) {
+    return M * N * K <= small_product;
+}
+
+/* Two chunks and a half against the whole. */
+static bool chunks_accumulate(int64_t M, int64_t N, int64_t rows) {
+    int64_t K = 2 * rows + rows / 2 - 5;
+    size_t a = (size_t)(K * M), b = (size_t)(K * N), c = (size_t)(M * N);
+    float *memory = calloc(a + b + 2 * c, sizeof(float));
+    if (memory == NULL) return false;
+    float *A = memory, *B = A + a, *whole = B + b, *parts = whole + c;
+    fill(A, a, 1);
+    fill(B, b, 2);
+    gemm g = {true, false, M, N, K, M, N, N, A, B, 0.0f, whole};
+    gemm_rows(&g, 0, M);
+    g.beta = 1.0f, g.C = parts;
+    for (int64_t i = 0; i < 2; i++) {
+        g.K = i == 0 ? rows : K - rows;
+        gemm_rows(&g, 0, M);
+        g.A += rows * M, g.B += rows * N;
+    }
+    bool equal = memcmp(whole, parts, c * sizeof(float)) == 0;
+    free(memory);
+    return equal;
+}
+
+bool dppo_kernel_gemm_accumulates(int64_t M, int64_t N, int64_t rows) {
+    return !dppo_kernel_gemm_is_small(M, N, rows) && chunks_accumulate(M, N, rows);
+}
+
 void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
                       int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
     if (M == 0 || N == 0) return;

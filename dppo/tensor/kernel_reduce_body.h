@@ -36,18 +36,14 @@ LANE_FN float load_term_scalar(const float *p, bool skip_nan) {
     return skip_nan && isnan(*p) ? 0.0f : *p;
 }
 
-/* sums[k] = sum over i < size of the vector at in + i row_stride + k column_stride. */
-LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, int64_t column_stride,
-                         int64_t size, bool skip_nan) {
-    int power = level_power_of(size);
-    int64_t step = (int64_t)1 << power, i = 0;
-    v8 level[LEVELS][COLUMNS];
-    for (int l = 0; l < LEVELS; l++)
-        for (int k = 0; k < COLUMNS; k++)
-            level[l][k] = v_set(0.0f);
-    while (i < size) {
-        int64_t stop = i + step <= size ? i + step : size;
-        bool whole = i + step <= size;
+/* Rows [done, end) of a cascade whose first `done` rows are in `level`; `in` is row `done`. */
+LANE_FN void cascade(v8 level[LEVELS][COLUMNS], const float *in, int64_t row_stride, int64_t column_stride,
+                     int power, int64_t done, int64_t end, bool skip_nan) {
+    int64_t step = (int64_t)1 << power, i = done;
+    in -= done * row_stride;
+    while (i < end) {
+        int64_t next = (i / step + 1) * step, stop = next <= end ? next : end;
+        bool whole = next <= end;
         v8 s0 = level[0][0], s1 = level[0][1], s2 = level[0][2], s3 = level[0][3];
         for (; i < stop; i++) {
             const float *row = in + i * row_stride;
@@ -63,11 +59,34 @@ LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, 
                 level[l - 1][k] = v_set(0.0f);
             }
     }
+}
+
+/* sums[k] = sum over i < size of the vector at in + i row_stride + k column_stride. */
+LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, int64_t column_stride,
+                         int64_t size, bool skip_nan) {
+    v8 level[LEVELS][COLUMNS];
+    for (int l = 0; l < LEVELS; l++)
+        for (int k = 0; k < COLUMNS; k++)
+            level[l][k] = v_set(0.0f);
+    cascade(level, in, row_stride, column_stride, level_power_of(size), 0, size, skip_nan);
     for (int k = 0; k < COLUMNS; k++) {
         sums[k] = level[0][k];
         for (int l = 1; l < LEVELS; l++)
             sums[k] = v_add(sums[k], level[l][k]);
     }
+}
+
+/* One block of 32 columns in `state` (LEVELS, COLUMNS, LANES), of a sum over `total` rows. */
+FN void continue_column_sums(float *state, const float *in, int64_t row_stride, int64_t total, int64_t done,
+                             int64_t count) {
+    v8 level[LEVELS][COLUMNS];
+    for (int l = 0; l < LEVELS; l++)
+        for (int k = 0; k < COLUMNS; k++)
+            level[l][k] = v_load(state + (l * COLUMNS + k) * LANES);
+    cascade(level, in, row_stride, LANES, level_power_of(total), done, done + count, false);
+    for (int l = 0; l < LEVELS; l++)
+        for (int k = 0; k < COLUMNS; k++)
+            v_store(state + (l * COLUMNS + k) * LANES, level[l][k]);
 }
 
 LANE_FN void column_sums_scalar(float sums[COLUMNS], const float *in, int64_t row_stride,

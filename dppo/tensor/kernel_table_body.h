@@ -7,6 +7,7 @@ static const dppo_kernels table = {
 #undef X
         },
     .sum = sum_two_dims,
+    .continue_column_sums = continue_column_sums,
     .moments = moments_of_rows,
     .layer_norm = layer_norm_rows,
     .layer_norm_dx = layer_norm_dx_rows,

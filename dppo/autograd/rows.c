@@ -1,0 +1,182 @@
+#include "autograd/rows.h"
+#include "autograd/map.h"
+#include "autograd/rows_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The two sums of one linear layer: dW (N, K) and db (N). */
+typedef struct layer_sums {
+    dppo_tensor *weight, *bias;
+    int64_t N, K, done;
+    bool keep_x, keep_g; /* dW at the end; db at the end */
+    float *x, *g;        /* (total, K), (total, N) where kept */
+    float *levels;       /* of db's cascade where not */
+    int64_t total;       /* rows there is room for */
+} layer_sums;
+
+enum { MAX_LAYERS = 64 };
+
+struct dppo_rows {
+    int64_t total, begin, count;
+    layer_sums layers[MAX_LAYERS];
+    int layer_count;
+    bool incomplete; /* a gradient came that is not a linear layer's */
+};
+
+dppo_rows *dppo_rows_new(void) {
+    return calloc(1, sizeof(dppo_rows));
+}
+
+static void free_buffers(layer_sums *layer) {
+    free(layer->x), free(layer->g), free(layer->levels);
+    layer->x = layer->g = layer->levels = NULL;
+}
+
+void dppo_rows_free(dppo_rows *rows) {
+    if (!rows) return;
+    for (int i = 0; i < rows->layer_count; i++)
+        free_buffers(&rows->layers[i]);
+    free(rows);
+}
+
+int64_t dppo_rows_count(int64_t total) {
+    return total < 2 * DPPO_ROWS_CHUNK ? 1 : total / DPPO_ROWS_CHUNK;
+}
+
+int64_t dppo_rows_chunk(int64_t total, int64_t i, int64_t *count) {
+    bool last = i == dppo_rows_count(total) - 1;
+    *count = last ? total - i * DPPO_ROWS_CHUNK : DPPO_ROWS_CHUNK;
+    return i * DPPO_ROWS_CHUNK;
+}
+
+void dppo_rows_set(dppo_context *cx, dppo_rows *rows, int64_t total, int64_t begin, int64_t count) {
+    dppo_context_set_rows(cx, rows);
+    if (!rows) return;
+    if (begin == 0)
+        for (int i = 0; i < rows->layer_count; i++)
+            rows->layers[i].done = 0;
+    rows->total = total;
+    rows->begin = begin;
+    rows->count = count;
+    if (begin == 0) rows->incomplete = false;
+}
+
+void dppo_rows_refuse(dppo_rows *rows) {
+    rows->incomplete = true;
+}
+
+bool dppo_rows_pads(const dppo_rows *rows, int64_t M, int64_t N, int64_t K) {
+    return rows && M == rows->count && rows->count < rows->total && dppo_kernel_gemm_is_small(M, N, K) &&
+           !dppo_kernel_gemm_is_small(rows->total, N, K);
+}
+
+/* -- one layer
+ * --------------------------------------------------------------------------------------------------- */
+
+static layer_sums *find_layer(dppo_rows *rows, dppo_tensor *weight, dppo_tensor *bias) {
+    for (int i = 0; i < rows->layer_count; i++)
+        if (rows->layers[i].weight == weight && rows->layers[i].bias == bias) return &rows->layers[i];
+    if (rows->layer_count == MAX_LAYERS) return NULL;
+    layer_sums *layer = &rows->layers[rows->layer_count++];
+    *layer = (layer_sums){.weight = weight, .bias = bias, .N = weight->shape[0], .K = weight->shape[1]};
+    layer->keep_x = !dppo_kernel_gemm_accumulates(layer->N, layer->K, DPPO_ROWS_CHUNK);
+    layer->keep_g = layer->keep_x || layer->N % DPPO_SUM_BLOCK != 0;
+    return layer;
+}
+
+static dppo_status make_room(layer_sums *layer, int64_t total) {
+    if (layer->total >= total && (layer->g || layer->levels)) return DPPO_OK;
+    size_t cell = sizeof(float);
+    free_buffers(layer);
+    layer->total = total;
+    if (layer->keep_x) layer->x = malloc((size_t)(total * layer->K) * cell);
+    if (layer->keep_g) layer->g = malloc((size_t)(total * layer->N) * cell);
+    if (layer->N % DPPO_SUM_BLOCK == 0) layer->levels = malloc((size_t)(DPPO_SUM_LEVELS * layer->N) * cell);
+    bool enough = (layer->x || !layer->keep_x) && (layer->g || !layer->keep_g) &&
+                  (layer->levels || layer->N % DPPO_SUM_BLOCK != 0);
+    return enough ? DPPO_OK
+                  : dppo_fail(DPPO_NO_MEMORY, "backward: no memory for %lld rows", (long long)total);
+}
+
+/* A gradient of zeros where there is none yet. */
+static float *grad_of(dppo_tensor *leaf) {
+    if (!leaf->grad) {
+        leaf->grad = dppo_tensor_heap(leaf->dtype, leaf->ndim, leaf->shape);
+        if (leaf->grad) memset(leaf->grad->data, 0, (size_t)dppo_numel(leaf) * sizeof(float));
+    }
+    return leaf->grad ? dppo_f32(leaf->grad) : NULL;
+}
+
+/* dW (N, K) += g' x over `count` rows. */
+static bool add_weight(dppo_cx *cx, layer_sums *layer, float *g, float *x, int64_t count) {
+    float *dW = grad_of(layer->weight);
+    dppo_tensor a = {.dtype = DPPO_F32, .ndim = 2, .shape = {layer->N, count}, .stride = {1, layer->N}};
+    dppo_tensor b = {.dtype = DPPO_F32, .ndim = 2, .shape = {count, layer->K}, .stride = {layer->K, 1}};
+    a.data = g, b.data = x;
+    return dW && dppo_multiply_into(cx, dW, &a, &b, 1.0f);
+}
+
+static dppo_status add_chunk(dppo_cx *cx, dppo_rows *rows, layer_sums *layer, float *x, float *g) {
+    DPPO_TRY(make_room(layer, rows->total));
+    bool cascaded = layer->N % DPPO_SUM_BLOCK == 0;
+    if (cascaded && layer->done == 0)
+        memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
+    if (cascaded) dppo_kernel_column_sums(layer->levels, layer->N, g, rows->total, rows->begin, rows->count);
+    if (layer->keep_x)
+        memcpy(layer->x + layer->done * layer->K, x, (size_t)(rows->count * layer->K) * sizeof(float));
+    else if (!add_weight(cx, layer, g, x, rows->count))
+        return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
+    if (layer->keep_g)
+        memcpy(layer->g + layer->done * layer->N, g, (size_t)(rows->count * layer->N) * sizeof(float));
+    layer->done += rows->count;
+    return DPPO_OK;
+}
+
+bool dppo_rows_add(dppo_cx *cx, dppo_tensor *weight, dppo_tensor *bias, dppo_tensor *x, dppo_tensor *g) {
+    dppo_rows *rows = dppo_context_rows(cx);
+    bool leaves = rows && !weight->node && !bias->node && weight->requires_grad && bias->requires_grad;
+    if (!leaves || g->shape[0] != rows->count) return false;
+    layer_sums *layer = find_layer(rows, weight, bias);
+    dppo_tensor *xs = dppo_contiguous(cx, x), *gs = dppo_contiguous(cx, g);
+    if (!layer || layer->done != rows->begin) {
+        rows->incomplete = true; /* too many layers, or one used twice */
+        return false;
+    }
+    if (!xs || !gs || add_chunk(cx, rows, layer, dppo_f32(xs), dppo_f32(gs)) != DPPO_OK)
+        (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "backward: out of memory for the gradients of a batch");
+    return true;
+}
+
+/* db (N) from what was kept: the sum that autograd makes of a whole batch. */
+static dppo_status add_bias(dppo_cx *cx, layer_sums *layer) {
+    float *db = grad_of(layer->bias);
+    if (!db) return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
+    if (layer->levels) {
+        dppo_kernel_column_sums_end(layer->levels, layer->N, db);
+        return DPPO_OK;
+    }
+    dppo_tensor g = {.dtype = DPPO_F32, .ndim = 2, .shape = {layer->done, layer->N}, .stride = {layer->N, 1}};
+    g.data = layer->g;
+    const dppo_tensor *sum = dppo_contiguous(cx, dppo_sum_to_size(cx, &g, 1, &layer->N));
+    for (int64_t j = 0; sum && j < layer->N; j++)
+        db[j] += dppo_f32(sum)[j];
+    return dppo_context_status(cx);
+}
+
+dppo_status dppo_rows_finish(dppo_context *cx, dppo_rows *rows) {
+    dppo_context_set_rows(cx, NULL);
+    if (rows->incomplete)
+        return dppo_fail(DPPO_MISSING, "backward: not all parameters are those of linear layers");
+    bool before = dppo_set_grad_enabled(cx, false);
+    dppo_status status = DPPO_OK;
+    for (int i = 0; i < rows->layer_count && status == DPPO_OK; i++) {
+        layer_sums *layer = &rows->layers[i];
+        if (layer->done == 0) continue;
+        if (layer->keep_x && !add_weight(cx, layer, layer->g, layer->x, layer->done))
+            status = dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
+        if (status == DPPO_OK) status = add_bias(cx, layer);
+    }
+    dppo_set_grad_enabled(cx, before);
+    return status;
+}
