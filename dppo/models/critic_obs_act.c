@@ -44,13 +44,27 @@ dppo_status dppo_build_critic_obs_act(const dppo_config *config, dppo_generator 
     return dppo_build_finish(status, &self->module, module);
 }
 
+/* State and action of each row side by side: (B, To Do + Ta Da). */
+static dppo_tensor *joined(dppo_cx *cx, dppo_cond cond, dppo_tensor *action) {
+    dppo_tensor *state = dppo_flatten_rows(cx, cond.state);
+    action = dppo_flatten_rows(cx, action);
+    return state && action ? dppo_cat(cx, 2, (dppo_tensor *[]){state, action}, -1) : NULL;
+}
+
 dppo_tensor *dppo_critic_obs_act_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
                                          dppo_tensor *action, dppo_tensor **q2) {
     const critic_obs_act *self = (const critic_obs_act *)module;
     if (q2) *q2 = NULL;
-    dppo_tensor *parts[] = {dppo_flatten_rows(cx, cond.state), dppo_flatten_rows(cx, action)};
-    dppo_tensor *x = parts[0] && parts[1] ? dppo_cat(cx, 2, parts, -1) : NULL;
+    dppo_tensor *x = joined(cx, cond, action);
     dppo_tensor *q1 = dppo_squeeze_dim(cx, dppo_any_mlp_forward(cx, self->Q1, x), 1);
     if (self->Q2 && q2) *q2 = dppo_squeeze_dim(cx, dppo_any_mlp_forward(cx, self->Q2, x), 1);
     return q1;
+}
+
+dppo_tensor *dppo_critic_ensemble_forward(dppo_cx *cx, const dppo_module *module, int64_t members,
+                                          dppo_cond cond, dppo_tensor *action) {
+    dppo_tensor *x = joined(cx, cond, action);
+    if (!x) return NULL;
+    x = dppo_expand(cx, x, 3, (const int64_t[]){members, x->shape[0], x->shape[1]});
+    return dppo_squeeze_dim(cx, dppo_any_mlp_forward(cx, ((const critic_obs_act *)module)->Q1, x), -1);
 }

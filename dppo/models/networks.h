@@ -115,6 +115,9 @@ DPPO_CRITICS(DPPO_DECLARE_CRITIC)
 /* CriticObsAct: the value of an action (B, Ta, Da) in a state, (B). *q2 is NULL with double_q: false. */
 dppo_tensor *dppo_critic_obs_act_forward(dppo_cx *cx, const dppo_module *module, dppo_cond cond,
                                          dppo_tensor *action, dppo_tensor **q2);
+/* The same of N critics in one module (dppo_module_stack), all asked about the same actions: (N, B). */
+dppo_tensor *dppo_critic_ensemble_forward(dppo_cx *cx, const dppo_module *module, int64_t members,
+                                          dppo_cond cond, dppo_tensor *action);
 
 /* (B, ...) -> (B, n), the original's view(B, -1). */
 dppo_tensor *dppo_flatten_rows(dppo_cx *cx, dppo_tensor *input);

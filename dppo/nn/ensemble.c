@@ -49,6 +49,35 @@ dppo_status dppo_stack_module_state(size_t count, const dppo_module *const *memb
     return status;
 }
 
+/* The struct stays where it is: layers point to it. */
+static dppo_status stack_tensor(dppo_tensor *tensor, int64_t members) {
+    int64_t shape[DPPO_MAX_DIMS] = {members};
+    if (tensor->ndim + 1 > DPPO_MAX_DIMS) return dppo_fail(DPPO_INVALID, "stack: a tensor has too many dims");
+    memcpy(shape + 1, tensor->shape, (size_t)tensor->ndim * sizeof *shape);
+    dppo_tensor *all = dppo_tensor_heap(tensor->dtype, tensor->ndim + 1, shape);
+    if (!all) return dppo_fail(DPPO_NO_MEMORY, "no memory for %lld members", (long long)members);
+    size_t bytes = (size_t)dppo_numel(tensor) * dppo_dtype_size(tensor->dtype);
+    for (int64_t n = 0; n < members; n++)
+        memcpy((char *)all->data + (size_t)n * bytes, tensor->data, bytes);
+    dppo_tensor old = *tensor;
+    *tensor = *all;
+    tensor->requires_grad = old.requires_grad;
+    *all = old; /* its data and gradient go */
+    dppo_tensor_free(all);
+    return DPPO_OK;
+}
+
+dppo_status dppo_module_stack(dppo_module *module, int64_t members) {
+    if (members < 1 || members > MAX_MEMBERS)
+        return dppo_fail(DPPO_INVALID, "%lld members, not 1 to %d", (long long)members, MAX_MEMBERS);
+    for (size_t i = 0; i < module->count; i++) {
+        const dppo_module_entry *entry = &module->entries[i];
+        if (entry->parameter) DPPO_TRY(stack_tensor(entry->parameter, members));
+        if (entry->child && !entry->alias) DPPO_TRY(dppo_module_stack(entry->child, members));
+    }
+    return DPPO_OK;
+}
+
 /* -- N linear layers
  * ---------------------------------------------------------------------------------------------- */
 
@@ -153,8 +182,8 @@ static dppo_tensor *stacked(dppo_cx *cx, size_t count, const char *const *names,
 }
 
 /* Rows are normalised with weights of their member's own. */
-static dppo_tensor *ensemble_norm(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo_tensor *bias,
-                                  double eps) {
+dppo_tensor *dppo_ensemble_norm(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo_tensor *bias,
+                                double eps) {
     dppo_tensor *each[MAX_MEMBERS];
     if (!x || !weight || !bias) return NULL;
     for (int64_t n = 0; n < x->shape[0]; n++)
@@ -183,7 +212,7 @@ dppo_tensor *dppo_ensemble_forward(dppo_cx *cx, const dppo_sequential *self, siz
         dppo_tensor *weight = stacked(cx, count, names, tensors, i, "weight"), *bias = NULL;
         if (norm || ((const dppo_linear_layer *)layer)->bias)
             bias = stacked(cx, count, names, tensors, i, "bias");
-        x = norm ? ensemble_norm(cx, x, weight, bias, ((const dppo_layer_norm_layer *)layer)->eps)
+        x = norm ? dppo_ensemble_norm(cx, x, weight, bias, ((const dppo_layer_norm_layer *)layer)->eps)
                  : dppo_ensemble_linear(cx, x, weight, bias);
     }
     return x;

@@ -1,6 +1,7 @@
 #include "nn/layers.h"
 
 #include "nn/init.h"
+#include "nn/sequential.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -33,6 +34,7 @@ dppo_linear_layer *dppo_linear_layer_new(dppo_generator *generator, int64_t in, 
 }
 
 dppo_tensor *dppo_linear_layer_forward(dppo_cx *cx, const dppo_linear_layer *layer, dppo_tensor *x) {
+    if (layer->weight->ndim == 3) return dppo_ensemble_linear(cx, x, layer->weight, layer->bias);
     return dppo_linear(cx, x, layer->weight, layer->bias);
 }
 
@@ -76,6 +78,8 @@ dppo_tensor *dppo_layer_norm_layer_forward(dppo_cx *cx, const dppo_layer_norm_la
             return dppo_context_fail(cx, DPPO_INVALID, "LayerNorm: the input's last %d dims are not its own",
                                      layer->ndim);
     }
+    if (layer->ndim == 1 && layer->weight && layer->weight->ndim == 2)
+        return dppo_ensemble_norm(cx, x, layer->weight, layer->bias, layer->eps);
     if (layer->ndim == 1) return dppo_layer_norm(cx, x, layer->weight, layer->bias, layer->eps);
     memcpy(shape, x->shape, sizeof shape);
     shape[kept] = size;

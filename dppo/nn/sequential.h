@@ -50,5 +50,13 @@ dppo_tensor *dppo_ensemble_forward(dppo_cx *cx, const dppo_sequential *self, siz
 /* x (N, B, in), weight (N, out, in), bias (N, out) or NULL -> (N, B, out): member n is
  * dppo_linear(x[n], weight[n], bias[n]) in every bit, all of them on the worker pool and in one node. */
 dppo_tensor *dppo_ensemble_linear(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo_tensor *bias);
+/* LayerNorm over the last dim of x (N, B, D) with each member's own weight and bias (N, D). */
+dppo_tensor *dppo_ensemble_norm(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo_tensor *bias,
+                                double eps);
+
+/* Turns a module into N of its kind, all with its values: every parameter and buffer becomes (N, ..) under
+ * its old name. Its layers (Linear, LayerNorm, activations) then take and return (N, B, ..). Gradients it had
+ * are gone. */
+dppo_status dppo_module_stack(dppo_module *module, int64_t members);
 
 #endif
