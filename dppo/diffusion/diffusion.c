@@ -97,6 +97,16 @@ dppo_status dppo_build_diffusion_model(const dppo_config *config, dppo_generator
 /* -- sampling
  * ------------------------------------------------------------------------------------------------ */
 
+dppo_tensor *dppo_network_p_mean_var(dppo_cx *cx, const dppo_diffusion *model, const dppo_module *network,
+                                     dppo_tensor *x, dppo_tensor *t, dppo_cond cond, dppo_tensor *index,
+                                     dppo_tensor **logvar) {
+    dppo_tensor *noise = dppo_noise_network_forward(cx, network, x, t, cond);
+    dppo_tensor *x0 = dppo_predict_x0(cx, model, x, t, index, &noise);
+    if (!model->use_ddim) return dppo_ddpm_mean(cx, model, x0, x, t, logvar);
+    dppo_tensor *sigma = dppo_extract(cx, model->schedule.ddim_sigmas, index, 3);
+    return dppo_ddim_mean(cx, model, x0, noise, index, sigma, logvar);
+}
+
 dppo_tensor *dppo_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dppo_tensor *x, dppo_tensor *t,
                                        dppo_cond cond, dppo_tensor *index, dppo_tensor **logvar) {
     dppo_diffusion *model = dppo_diffusion_of(module);
@@ -104,11 +114,7 @@ dppo_tensor *dppo_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dppo_te
         dppo_tensor *eta;
         return dppo_vpg_diffusion_p_mean_var(cx, module, x, t, cond, index, false, true, logvar, &eta);
     }
-    dppo_tensor *noise = dppo_noise_network_forward(cx, model->network, x, t, cond);
-    dppo_tensor *x0 = dppo_predict_x0(cx, model, x, t, index, &noise);
-    if (!model->use_ddim) return dppo_ddpm_mean(cx, model, x0, x, t, logvar);
-    dppo_tensor *sigma = dppo_extract(cx, model->schedule.ddim_sigmas, index, 3);
-    return dppo_ddim_mean(cx, model, x0, noise, index, sigma, logvar);
+    return dppo_network_p_mean_var(cx, model, model->network, x, t, cond, index, logvar);
 }
 
 dppo_status dppo_diffusion_forward(dppo_cx *cx, dppo_module *module, dppo_cond cond, bool deterministic,

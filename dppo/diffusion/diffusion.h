@@ -101,8 +101,13 @@ typedef struct dppo_diffusion {
     dppo_module *network;                   /* a DiffusionMLP */
     dppo_module *actor, *actor_ft, *critic; /* NULL in a DiffusionModel; critic NULL in a DiffusionEval */
     dppo_module *eta;                       /* one of DPPO_ETAS, or NULL */
-    dppo_config *network_config;            /* of the network, to copy it */
-    dppo_module **retired;                  /* networks that annealing took out of use, kept for optimizers */
+    /* Off-policy classes (offpolicy.h), whose policy is `network` and whose `actor` above stays NULL;
+     * `critic` is their critic or critic_q. */
+    dppo_module *critic_target;  /* or target_q */
+    dppo_module *critic_v;       /* IDQL: the value of states */
+    dppo_module *actor_target;   /* DIPO */
+    dppo_config *network_config; /* of the network, to copy it */
+    dppo_module **retired;       /* networks that annealing took out of use, kept for optimizers */
     size_t retired_count;
 } dppo_diffusion;
 

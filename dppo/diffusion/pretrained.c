@@ -56,9 +56,16 @@ static dppo_status load_diffusion_eval(dppo_diffusion *model, const dppo_named *
     return dppo_module_load_state_dict(model->actor, "model/network.", checkpoint, true);
 }
 
+/* What the original's constructor copies from the network comes after it was loaded. CalQL_Gaussian takes the
+ * whole model, its critics too. */
 static dppo_status load_gaussian(dppo_gaussian *model, const dppo_named *checkpoint) {
+    if (strcmp(model->module.type, "CalQL_Gaussian") == 0)
+        return dppo_module_load_state_dict(&model->module, "model/", checkpoint, true);
+    dppo_module *copies[] = {model->actor, model->target_actor, model->bc_policy};
     DPPO_TRY(load(model->network, "model/network.", checkpoint));
-    return model->actor ? dppo_module_copy(model->actor, model->network) : DPPO_OK;
+    for (size_t i = 0; i < sizeof copies / sizeof *copies; i++)
+        if (copies[i]) DPPO_TRY(dppo_module_copy(copies[i], model->network));
+    return DPPO_OK;
 }
 
 dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *checkpoint) {
@@ -69,5 +76,6 @@ dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *che
     if (!diffusion) return dppo_fail(DPPO_INVALID, "network_path: a %s does not take one", model->type);
     if (strcmp(model->type, "DiffusionEval") == 0) return load_diffusion_eval(diffusion, checkpoint);
     if (diffusion->actor_ft) return load_vpg_diffusion(diffusion, checkpoint);
-    return load_network(diffusion->network, checkpoint);
+    DPPO_TRY(load_network(diffusion->network, checkpoint));
+    return diffusion->actor_target ? dppo_module_copy(diffusion->actor_target, diffusion->network) : DPPO_OK;
 }

@@ -91,14 +91,28 @@ dppo_tensor *dppo_initial_noise(dppo_cx *cx, const dppo_diffusion *model, int64_
 
 /* The noise is drawn at every step, also where std is 0: the stream of draws does not depend on the options.
  */
+dppo_tensor *dppo_next_sample_within(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *mean,
+                                     dppo_tensor *std, double bound) {
+    dppo_tensor *noise = clip(cx, dppo_randn_like(cx, mean), model->randn_clip_value);
+    return clip(cx, dppo_add(cx, mean, dppo_mul(cx, std, noise)), bound);
+}
+
 dppo_tensor *dppo_next_sample(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *mean, dppo_tensor *std,
                               bool last) {
-    dppo_tensor *noise = clip(cx, dppo_randn_like(cx, mean), model->randn_clip_value);
-    dppo_tensor *x = dppo_add(cx, mean, dppo_mul(cx, std, noise));
-    return last ? clip(cx, x, model->final_action_clip_value) : x;
+    return dppo_next_sample_within(cx, model, mean, std, last ? model->final_action_clip_value : NAN);
 }
 
 dppo_tensor *dppo_step_std(dppo_cx *cx, dppo_tensor *logvar, double min) {
     dppo_tensor *std = dppo_exp(cx, dppo_mul_scalar(cx, logvar, 0.5));
     return min > 0 ? dppo_clamp(cx, std, min, INFINITY) : std;
+}
+
+/* DDPM keeps the schedule's noise when deterministic, but none at the last step; exploration has a higher
+ * minimum. */
+dppo_tensor *dppo_exploring_std(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *logvar,
+                                bool deterministic, bool last) {
+    double minimum = model->min_sampling_denoising_std;
+    if (deterministic) minimum = model->use_ddim ? 0 : 1e-3;
+    dppo_tensor *std = dppo_step_std(cx, logvar, minimum);
+    return deterministic && (model->use_ddim || last) ? dppo_zeros_like(cx, std) : std;
 }

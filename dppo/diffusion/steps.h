@@ -26,8 +26,20 @@ dppo_tensor *dppo_initial_noise(dppo_cx *cx, const dppo_diffusion *model, int64_
 dppo_tensor *dppo_next_sample(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *mean, dppo_tensor *std,
                               bool last);
 
+/* The same with the last clamp's bound given, NaN for none. */
+dppo_tensor *dppo_next_sample_within(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *mean,
+                                     dppo_tensor *std, double bound);
+
 /* exp(logvar / 2), no smaller than `min` (0: as it is). */
 dppo_tensor *dppo_step_std(dppo_cx *cx, dppo_tensor *logvar, double min);
+/* The noise level of samplers that explore. */
+dppo_tensor *dppo_exploring_std(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *logvar,
+                                bool deterministic, bool last);
+
+/* p(x_{t-1} | x_t) of one network: mu (B, Ta, Da), *logvar (B, 1, 1) (diffusion.c). */
+dppo_tensor *dppo_network_p_mean_var(dppo_cx *cx, const dppo_diffusion *model, const dppo_module *network,
+                                     dppo_tensor *x, dppo_tensor *t, dppo_cond cond, dppo_tensor *index,
+                                     dppo_tensor **logvar);
 
 /* -- construction (diffusion.c) -- */
 /* A module of that type without networks, the arguments of DiffusionModel read; keeps a copy of `network` (a

@@ -83,16 +83,6 @@ dppo_tensor *dppo_vpg_diffusion_p_mean_var(dppo_cx *cx, dppo_module *module, dpp
 /* -- sampling
  * ------------------------------------------------------------------------------------------------ */
 
-/* DDPM keeps the schedule's noise when deterministic, but none at the last step; exploration has a higher
- * minimum. */
-static dppo_tensor *sampling_std(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *logvar,
-                                 bool deterministic, bool last) {
-    double minimum = model->min_sampling_denoising_std;
-    if (deterministic) minimum = model->use_ddim ? 0 : 1e-3;
-    dppo_tensor *std = dppo_step_std(cx, logvar, minimum);
-    return deterministic && (model->use_ddim || last) ? dppo_zeros_like(cx, std) : std;
-}
-
 typedef struct chain {
     dppo_tensor **samples;
     int count;
@@ -115,7 +105,7 @@ static dppo_tensor *sample(dppo_cx *cx, dppo_module *module, dppo_cond cond, boo
         dppo_tensor *mean = dppo_vpg_diffusion_p_mean_var(cx, module, x, t, cond, index, use_base_policy,
                                                           deterministic, &logvar, &eta);
         bool last = i + 1 == steps;
-        dppo_tensor *std = sampling_std(cx, model, logvar, deterministic, last);
+        dppo_tensor *std = dppo_exploring_std(cx, model, logvar, deterministic, last);
         x = dppo_next_sample(cx, model, mean, std, last);
         keep(kept, model, i + 1, steps, x);
     }

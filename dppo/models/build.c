@@ -115,3 +115,10 @@ dppo_status dppo_build_copy(const dppo_config *config, const dppo_module *from, 
     }
     return status;
 }
+
+dppo_status dppo_build_target(dppo_module *parent, const char *name, const dppo_config *config,
+                              const char *key, const dppo_module *from, dppo_module **field) {
+    dppo_module *copy = NULL;
+    DPPO_TRY(dppo_build_copy(dppo_config_get(config, key), from, &copy));
+    return dppo_build_adopt(parent, name, &copy, field);
+}

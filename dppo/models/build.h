@@ -27,6 +27,12 @@
     X(GMMModel, gmm_model)                                                                                   \
     X(VPG_GMM, vpg_gmm)                                                                                      \
     X(PPO_GMM, ppo_gmm)                                                                                      \
+    X(RWR_Gaussian, rwr_gaussian)                                                                            \
+    X(AWR_Gaussian, awr_gaussian)                                                                            \
+    X(SAC_Gaussian, sac_gaussian)                                                                            \
+    X(RLPD_Gaussian, rlpd_gaussian)                                                                          \
+    X(CalQL_Gaussian, calql_gaussian)                                                                        \
+    X(IBRL_Gaussian, ibrl_gaussian)                                                                          \
     X(EtaFixed, eta_fixed)                                                                                   \
     X(EtaAction, eta_action)                                                                                 \
     X(EtaState, eta_state)                                                                                   \
@@ -34,7 +40,13 @@
     X(DiffusionModel, diffusion_model)                                                                       \
     X(VPGDiffusion, vpg_diffusion)                                                                           \
     X(PPODiffusion, ppo_diffusion)                                                                           \
-    X(DiffusionEval, diffusion_eval)
+    X(DiffusionEval, diffusion_eval)                                                                         \
+    X(RWRDiffusion, rwr_diffusion)                                                                           \
+    X(AWRDiffusion, awr_diffusion)                                                                           \
+    X(DIPODiffusion, dipo_diffusion)                                                                         \
+    X(DQLDiffusion, dql_diffusion)                                                                           \
+    X(IDQLDiffusion, idql_diffusion)                                                                         \
+    X(QSMDiffusion, qsm_diffusion)
 
 typedef dppo_status dppo_builder(const dppo_config *config, dppo_generator *generator, dppo_module **module);
 
@@ -51,8 +63,9 @@ dppo_builder dppo_build_module;
  * "model/<name>", as dppo_checkpoint_read gives it): a DiffusionModel prefers "ema/"; VPGDiffusion and its
  * heirs copy a pre-trained network to actor_ft, or load everything of a fine-tuned one; DiffusionEval takes
  * "model/actor." and "model/actor_ft."; Gaussian and mixture policies take the network only and copy it to
- * the frozen actor where there is one. Names that do not match are passed over, as strict=False does there;
- * that none at all matches is DPPO_INVALID. */
+ * the frozen actor where there is one, or to the target actor and the policy to imitate; a DIPODiffusion's
+ * target actor follows its network; CalQL_Gaussian takes the whole model, strictly. Names that do not match
+ * are passed over, as strict=False does there; that none at all matches is DPPO_INVALID. */
 dppo_status dppo_model_load_pretrained(dppo_module *model, const dppo_named *checkpoint);
 
 /* -- for the builders
@@ -88,5 +101,8 @@ dppo_status dppo_config_float_or_none(const dppo_config *config, const char *key
 /* A second module of the same config with the same values; draws nothing (copy.deepcopy). requires_grad is
  * that of a fresh module. */
 dppo_status dppo_build_copy(const dppo_config *config, const dppo_module *from, dppo_module **copy);
+/* Registers such a copy under `name` and in *field: a target network. `key` is the config's for `from`. */
+dppo_status dppo_build_target(dppo_module *parent, const char *name, const dppo_config *config,
+                              const char *key, const dppo_module *from, dppo_module **field);
 
 #endif

@@ -49,13 +49,21 @@ dppo_status dppo_build_gaussian_model(const dppo_config *config, dppo_generator 
 /* -- the distribution
  * ------------------------------------------------------------------------------------------ */
 
-/* A GaussianModel has no frozen actor: use_base_policy changes nothing there. */
-bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_cond cond, bool deterministic,
-                                bool use_base_policy, dppo_tensor **mean, dppo_tensor **scale) {
-    const dppo_module *network = use_base_policy && model->actor ? model->actor : model->network;
+static bool distribution_of(dppo_cx *cx, const dppo_module *network, dppo_cond cond, bool deterministic,
+                            dppo_tensor **mean, dppo_tensor **scale) {
     if (!dppo_gaussian_network_forward(cx, network, cond, mean, scale)) return false;
     if (deterministic) *scale = dppo_mul_scalar(cx, dppo_ones_like(cx, *mean), 1e-4);
     return *scale != NULL;
+}
+
+/* A GaussianModel has no frozen actor: use_base_policy changes nothing there. */
+static const dppo_module *policy_of(const dppo_gaussian *model, bool use_base_policy) {
+    return use_base_policy && model->actor ? model->actor : model->network;
+}
+
+bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_cond cond, bool deterministic,
+                                bool use_base_policy, dppo_tensor **mean, dppo_tensor **scale) {
+    return distribution_of(cx, policy_of(model, use_base_policy), cond, deterministic, mean, scale);
 }
 
 /* -- sampling
@@ -93,9 +101,9 @@ dppo_tensor *dppo_gaussian_forward(dppo_cx *cx, dppo_module *module, dppo_cond c
     const dppo_gaussian *model = dppo_gaussian_of(module);
     dppo_tensor *mean, *scale;
     if (log_prob) *log_prob = NULL;
-    if (!dppo_gaussian_distribution(cx, model, cond, options.deterministic, options.use_base_policy, &mean,
-                                    &scale))
-        return NULL;
+    const dppo_module *network = options.network_override;
+    if (!network) network = policy_of(model, options.use_base_policy);
+    if (!distribution_of(cx, network, cond, options.deterministic, &mean, &scale)) return NULL;
     dppo_tensor *action = draw(cx, mean, scale, options.reparameterize);
     action = clip_sample(cx, model, action, mean, scale);
     dppo_tensor *density = options.get_logprob ? dppo_normal_log_prob(cx, mean, scale, action) : NULL;

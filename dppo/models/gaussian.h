@@ -17,18 +17,32 @@ typedef struct dppo_gaussian {
     bool tanh_output;           /* squash the sample (SAC); false */
     dppo_ppo_clipping clipping; /* PPO_Gaussian */
 
+    /* Off-policy classes (offpolicy_gaussian.h) */
+    int64_t n_critics;
+    bool backup_entropy;
+    double cql_clip_diff_min, cql_clip_diff_max, cql_min_q_weight;
+    int64_t cql_n_actions;
+    bool soft_action_sample;
+    double soft_action_sample_beta;
+
     dppo_module *network;        /* of DPPO_GAUSSIAN_NETWORKS: the policy; VPG: also actor_ft */
     dppo_module *actor_ft;       /* VPG, PPO: the network, trained */
     dppo_module *actor, *critic; /* VPG, PPO: the frozen copy; a CriticObs; else NULL */
+    /* Off-policy classes, whose `actor` above stays NULL; `critic` is theirs */
+    dppo_module *target_critic;
+    dppo_module *critic_networks, *target_networks; /* ModuleLists of n_critics Q functions */
+    dppo_module *ensemble_params;                   /* the trained critics, stacked */
+    dppo_module *target_actor, *bc_policy;
 } dppo_gaussian;
 
 /* The struct of a module built as one of the three; NULL for any other. */
 dppo_gaussian *dppo_gaussian_of(dppo_module *module);
 
 typedef struct dppo_gaussian_options {
-    bool deterministic;   /* std 1e-4 */
-    bool use_base_policy; /* sample from the frozen actor (VPG, PPO) */
-    bool reparameterize;  /* rsample: gradients flow through the sample */
+    bool deterministic;                  /* std 1e-4 */
+    bool use_base_policy;                /* sample from the frozen actor (VPG, PPO) */
+    const dppo_module *network_override; /* sample from this network, not the model's; or NULL */
+    bool reparameterize;                 /* rsample: gradients flow through the sample */
     bool get_logprob;
 } dppo_gaussian_options;
 

@@ -18,5 +18,8 @@ bool dppo_gaussian_distribution(dppo_cx *cx, const dppo_gaussian *model, dppo_co
 /* VPG_Gaussian and its heirs (vpg_gaussian.c); `keys` is what the config may have. */
 dppo_status dppo_vpg_gaussian_new(const char *type, const char *const *keys, const dppo_config *config,
                                   dppo_generator *generator, dppo_gaussian **model);
+/* SAC_Gaussian and CalQL_Gaussian: network, critic, target_critic (sac_gaussian.c). */
+dppo_status dppo_sac_gaussian_new(const char *type, const char *const *keys, const dppo_config *config,
+                                  dppo_generator *generator, dppo_gaussian **model);
 
 #endif
