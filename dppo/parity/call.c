@@ -158,6 +158,12 @@ dppo_status dppo_call_module(dppo_call *call, dppo_module *module, bool after) {
     return status == DPPO_OK ? DPPO_OK : dppo_fail_in(status, "state");
 }
 
+dppo_status dppo_call_report_state(dppo_call *call) {
+    if (!call->module) return dppo_fail(DPPO_INVALID, "state_after: there is no module");
+    call->report_state = true;
+    return DPPO_OK;
+}
+
 /* Inputs become leaves: they want gradients when they are floating and the case has cotangents. */
 static dppo_status make_leaves(dppo_call *call) {
     DPPO_TRY(dppo_named_merge(&call->leaves, "", &call->parity_case->in));

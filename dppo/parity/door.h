@@ -82,6 +82,8 @@ dppo_status dppo_call_output_copy(dppo_call *call, const char *name, const dppo_
  * when `after`. The module is freed with the call. */
 struct dppo_module;
 dppo_status dppo_call_module(dppo_call *call, struct dppo_module *module, bool after);
+/* Reports state_after of the registered module after all. */
+dppo_status dppo_call_report_state(dppo_call *call);
 
 /* All entries of the C side, sorted by name. */
 const dppo_entry *dppo_c_entries(size_t *count);
@@ -92,6 +94,6 @@ dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer);
  */
 extern const dppo_entry dppo_entries_shape[], dppo_entries_math[], dppo_entries_nn[], dppo_entries_optim[],
     dppo_entries_models[], dppo_entries_gmm[], dppo_entries_diffusion[], dppo_entries_envs[],
-    dppo_entries_algorithms[];
+    dppo_entries_algorithms[], dppo_entries_offpolicy[];
 
 #endif
