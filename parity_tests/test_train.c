@@ -175,6 +175,46 @@ static void test_resumed_dppo_is_the_straight_run(void **state) {
     dppo_config_free(config);
 }
 
+/* eta's optimizer steps at every second minibatch, and its state is part of a checkpoint. */
+static void test_resumed_run_with_a_learned_eta_is_the_straight_run(void **state) {
+    (void)state;
+    static const char *const more[] = {
+        "+model.use_ddim=true",
+        "+model.ddim_steps=5",
+        "+model.learn_eta=true",
+        "+model.eta={_target_: model.diffusion.eta.EtaStateAction, input_dim: 11, mlp_dims: [8], action_dim: "
+        "3}",
+        "+train.eta_lr=1e-2",
+        "+train.eta_weight_decay=0",
+        "+train.eta_update_interval=2",
+        "+train.eta_lr_scheduler={first_cycle_steps: 20, warmup_steps: 2, min_lr: 1e-3}"};
+    dppo_config *config = small_diffusion("train.batch_size=48");
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (dppo_config_override(config, more[i]) != DPPO_OK) fail_msg("%s", dppo_message());
+    run(dppo_train, config, "eta_straight", NULL, 6, NULL);
+    run(dppo_train, config, "eta_resumed", NULL, 3, NULL);
+    char *checkpoint = strdup(in_folder("eta_resumed/checkpoint/state_2.h5"));
+    run(dppo_train, config, "eta_resumed", checkpoint, 3, NULL);
+    assert_same_checkpoint("eta_straight/checkpoint/state_5.h5", "eta_resumed/checkpoint/state_5.h5");
+    assert_same_metrics("eta_straight", "eta_resumed");
+
+    dppo_named first = {0}, last = {0};
+    dppo_tensor *steps, *actor_steps;
+    assert_int_equal(dppo_checkpoint_read(checkpoint, &first), DPPO_OK);
+    assert_int_equal(dppo_checkpoint_read(in_folder("eta_straight/checkpoint/state_5.h5"), &last), DPPO_OK);
+    const char *weight = "model/eta.mlp_res.moduleList.0.linear_1.weight";
+    const dppo_tensor *before = dppo_named_get(&first, weight), *after = dppo_named_get(&last, weight);
+    assert_true(before && after && memcmp(before->data, after->data, 11 * sizeof(float)) != 0);
+    steps = dppo_named_get(&last, "eta_optimizer/0/step");
+    actor_steps = dppo_named_get(&last, "actor_optimizer/0/step");
+    assert_true(steps && actor_steps && dppo_tensor_at(steps, 0) > 0);
+    assert_true(dppo_tensor_at(actor_steps, 0) > dppo_tensor_at(steps, 0));
+    dppo_named_free(&first);
+    dppo_named_free(&last);
+    free(checkpoint);
+    dppo_config_free(config);
+}
+
 static void test_resumed_gaussian_ppo_is_the_straight_run(void **state) {
     (void)state;
     dppo_config *config = small_gaussian();
@@ -298,6 +338,7 @@ static int remove_data(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_dppo_is_the_straight_run),
+        cmocka_unit_test(test_resumed_run_with_a_learned_eta_is_the_straight_run),
         cmocka_unit_test(test_resumed_gaussian_ppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_pretraining_is_the_straight_run),
         cmocka_unit_test(test_threads_change_nothing),

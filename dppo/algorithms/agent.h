@@ -116,8 +116,9 @@ typedef struct dppo_agent_class {
 extern const dppo_agent_class dppo_c_agent_class;
 
 /* Names in an agent's state: "model/<state_dict name>", "ema/<state_dict name>" (pre-training),
- * "actor_optimizer/<i>/step| exp_avg|exp_avg_sq" and "/lr", "critic_optimizer/...", "optimizer/..."
- * (pre-training), "actor_lr_scheduler/...", "critic_lr_scheduler/...", "lr_scheduler/..." (fields of
- * dppo_lr_schedule), "generator/...", "reward_scaler/ret|mean|var|count", "ft_denoising_steps_cnt". */
+ * "actor_optimizer/<i>/step| exp_avg|exp_avg_sq" and "/lr", "critic_optimizer/...", "eta_optimizer/..."
+ * (learn_eta), "optimizer/..." (pre-training), "actor_lr_scheduler/...", "critic_lr_scheduler/...",
+ * "lr_scheduler/..." (fields of dppo_lr_schedule), "generator/...", "reward_scaler/ret|mean|var|count",
+ * "ft_denoising_steps_cnt". */
 
 #endif

@@ -60,10 +60,25 @@ dppo_status dppo_ppo_init_optimizers(dppo_ppo *ppo, const dppo_config *config, d
                              dppo_config_get(config, "train.critic_lr_scheduler"));
 }
 
+dppo_status dppo_ppo_init_eta_optimizer(dppo_ppo *ppo, const dppo_config *config, dppo_module *eta) {
+    double lr, weight_decay;
+    if (!eta) return dppo_fail(DPPO_INVALID, "model.learn_eta: model.eta is missing");
+    DPPO_TRY(dppo_config_int(config, "train.eta_update_interval", &ppo->eta_update_interval));
+    if (ppo->eta_update_interval < 1)
+        return dppo_fail(DPPO_INVALID, "train.eta_update_interval: %lld",
+                         (long long)ppo->eta_update_interval);
+    ppo->minibatches = DPPO_WHOLE; /* chunks know no gradient of the entropy term */
+    DPPO_TRY(dppo_config_float(config, "train.eta_lr", &lr));
+    DPPO_TRY(dppo_config_float(config, "train.eta_weight_decay", &weight_decay));
+    return dppo_trained_init(&ppo->eta, eta, lr, weight_decay,
+                             dppo_config_get(config, "train.eta_lr_scheduler"));
+}
+
 void dppo_ppo_release(dppo_agent *agent) {
     dppo_ppo *ppo = (dppo_ppo *)agent;
     dppo_trained_free(&ppo->actor);
     dppo_trained_free(&ppo->critic);
+    dppo_trained_free(&ppo->eta);
     dppo_reward_scaler_free(&ppo->scaler);
     dppo_rows_free(ppo->chunks);
     dppo_agent_base_release(agent);
@@ -73,6 +88,7 @@ dppo_status dppo_ppo_save(const dppo_ppo *ppo, dppo_named *state) {
     DPPO_TRY(dppo_agent_base_save(&ppo->base, state));
     DPPO_TRY(dppo_trained_save(&ppo->actor, "actor", state));
     DPPO_TRY(dppo_trained_save(&ppo->critic, "critic", state));
+    if (ppo->eta.optimizer) DPPO_TRY(dppo_trained_save(&ppo->eta, "eta", state));
     return ppo->options.reward_scale_running ? dppo_reward_scaler_save(&ppo->scaler, "reward_scaler/", state)
                                              : DPPO_OK;
 }
@@ -81,6 +97,7 @@ dppo_status dppo_ppo_load(dppo_ppo *ppo, const dppo_named *state) {
     DPPO_TRY(dppo_agent_base_load(&ppo->base, state));
     DPPO_TRY(dppo_trained_load(&ppo->actor, "actor", state));
     DPPO_TRY(dppo_trained_load(&ppo->critic, "critic", state));
+    if (ppo->eta.optimizer) DPPO_TRY(dppo_trained_load(&ppo->eta, "eta", state));
     return ppo->options.reward_scale_running ? dppo_reward_scaler_load(&ppo->scaler, "reward_scaler/", state)
                                              : DPPO_OK;
 }
@@ -266,6 +283,7 @@ static dppo_tensor *total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss) {
 static void zero_grad(dppo_ppo *ppo) {
     dppo_optimizer_zero_grad(ppo->actor.optimizer);
     dppo_optimizer_zero_grad(ppo->critic.optimizer);
+    if (ppo->eta.optimizer) dppo_optimizer_zero_grad(ppo->eta.optimizer);
 }
 
 /* The gradients are there: the numbers of the trace, and the optimizers' steps. */
@@ -462,13 +480,15 @@ static dppo_status run_epoch(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *da
                              const dppo_ppo_minibatch *minibatch, dppo_trace *trace, epoch_state *state) {
     int64_t total = dppo_numel(permutation), batch = ppo->options.batch_size;
     int64_t count = total / batch > 0 ? total / batch : 1;
+    bool train_actor = itr >= ppo->options.n_critic_warmup_itr;
     for (int64_t b = 0; b < count && !state->stop; b++) {
         int64_t length = batch < total - b * batch ? batch : total - b * batch;
         dppo_context_reset(ppo->base.learning);
         dppo_tensor *indices =
             dppo_from_i64(ppo->base.learning, 1, &length, dppo_i64(permutation) + b * batch);
-        bool train_actor = itr >= ppo->options.n_critic_warmup_itr;
         DPPO_TRY(run_minibatch(ppo, data, minibatch, indices, train_actor, &state->last));
+        if (train_actor && ppo->eta.optimizer && b % ppo->eta_update_interval == 0)
+            dppo_optimizer_step(ppo->eta.optimizer);
         if (trace) DPPO_TRY(dppo_trace_add(trace, &state->last));
         state->clipfrac_sum += state->last.clipfrac;
         state->minibatches++;
@@ -511,6 +531,8 @@ dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *dat
 }
 
 void dppo_ppo_end_iteration(dppo_ppo *ppo, int64_t itr) {
-    if (itr >= ppo->options.n_critic_warmup_itr) dppo_trained_step_schedule(&ppo->actor);
+    bool train_actor = itr >= ppo->options.n_critic_warmup_itr;
+    if (train_actor) dppo_trained_step_schedule(&ppo->actor);
+    if (train_actor && ppo->eta.optimizer) dppo_trained_step_schedule(&ppo->eta);
     dppo_trained_step_schedule(&ppo->critic);
 }

@@ -25,7 +25,9 @@ typedef struct dppo_ppo {
     dppo_agent base;
     dppo_ppo_options options;
     dppo_trained actor, critic;
-    dppo_module *critic_module; /* borrowed from the model */
+    dppo_trained eta;            /* DDIM's noise, where it is learned; else without an optimizer */
+    int64_t eta_update_interval; /* minibatches */
+    dppo_module *critic_module;  /* borrowed from the model */
     dppo_reward_scaler scaler;
     dppo_rows *chunks; /* owned */
     dppo_ppo_chunking minibatches, values, logprobs;
@@ -35,6 +37,8 @@ dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config);
 /* After the policy found its networks in base.model: the optimizers of both. */
 dppo_status dppo_ppo_init_optimizers(dppo_ppo *ppo, const dppo_config *config, dppo_module *actor,
                                      dppo_module *critic);
+/* And that of an eta, when it is learned. */
+dppo_status dppo_ppo_init_eta_optimizer(dppo_ppo *ppo, const dppo_config *config, dppo_module *eta);
 void dppo_ppo_release(dppo_agent *agent); /* a learner that begins with a dppo_ppo */
 dppo_status dppo_ppo_save(const dppo_ppo *ppo, dppo_named *state);
 dppo_status dppo_ppo_load(dppo_ppo *ppo, const dppo_named *state);

@@ -6,9 +6,11 @@
  * Gaussian likelihood. The update draws a permutation of all T N K' (row, step) pairs and takes PPO
  * minibatches from it.
  *
+ * With learn_eta DDIM's eta has an optimizer of its own, which steps at every eta_update_interval-th
+ * minibatch. (To an EtaFixed no gradient flows, here as there: it stays what it is.)
+ *
  * Where it departs from the original:
- * 1. learn_eta is refused: with the original's EtaFixed no gradient reaches eta.
- * 2. The frozen network is not evaluated on rows that the fine-tuned one overwrites; the numbers are the
+ * 1. The frozen network is not evaluated on rows that the fine-tuned one overwrites; the numbers are the
  * same. */
 #include "algorithms/ppo.h"
 #include "diffusion/diffusion.h"
@@ -30,7 +32,7 @@ static dppo_status init(dppo_agent *base, const dppo_config *config) {
         return dppo_fail(DPPO_INVALID,
                          "model._target_: TrainPPODiffusionAgent needs a PPODiffusion, not a %s",
                          base->model->type);
-    if (model->learn_eta) return dppo_fail(DPPO_MISSING, "model.learn_eta: true is not supported");
+    if (model->learn_eta) DPPO_TRY(dppo_ppo_init_eta_optimizer(&self->ppo, config, model->eta));
     DPPO_TRY(dppo_config_int_or(config, "reward_horizon", base->act_steps, &self->reward_horizon));
     return dppo_ppo_init_optimizers(&self->ppo, config, model->actor_ft, model->critic);
 }
