@@ -272,19 +272,20 @@ static dppo_ppo_loss loss_of(fixture *f, const batch *b) {
     return loss;
 }
 
-/* pg_loss + v_loss, added in float64. */
+/* pg_loss + v_loss + entropy_loss, added in float64. */
 static double objective(fixture *f, const batch *b) {
     dppo_ppo_loss loss = loss_of(f, b);
-    return dppo_item(f->cx, loss.pg_loss) + dppo_item(f->cx, loss.v_loss);
+    return dppo_item(f->cx, loss.pg_loss) + dppo_item(f->cx, loss.v_loss) +
+           dppo_item(f->cx, loss.entropy_loss);
 }
 
 /* d objective / d parameter[index], from differences at two distances combined so that the cubic term is
  * gone. */
-static double slope(fixture *f, const batch *b, dppo_tensor *parameter, int64_t index) {
+static double slope(fixture *f, const batch *b, dppo_tensor *parameter, int64_t index, float distance) {
     double at[2];
     float value = dppo_f32(parameter)[index];
     for (int i = 0; i < 2; i++) {
-        float step = i == 0 ? 0.04f : 0.02f, high = value + step, low = value - step;
+        float step = i == 0 ? distance : distance / 2, high = value + step, low = value - step;
         dppo_f32(parameter)[index] = high;
         double above = objective(f, b);
         dppo_f32(parameter)[index] = low;
@@ -294,32 +295,97 @@ static double slope(fixture *f, const batch *b, dppo_tensor *parameter, int64_t 
     return (4 * at[1] - at[0]) / 3;
 }
 
-static void gradients_match_finite_differences(void **unused) {
-    (void)unused;
-    fixture f = open_model(MODEL("PPODiffusion", "\"ft_denoising_steps\":4,\"min_sampling_denoising_std\":1,"
-                                                 "\"min_logprob_denoising_std\":1"));
+/* Of the parameters whose names begin with `prefix`, but of no frozen one. Returns how many numbers it
+ * checked. */
+static int expect_gradients(const char *json, const char *prefix, float distance, double tolerance) {
+    fixture f = open_model(json);
     dppo_tensor *parameters[64];
     char *names[64];
     batch b = sample_batch(&f);
     dppo_ppo_loss loss = loss_of(&f, &b);
-    assert_int_equal(
-        dppo_backward(f.cx, 2, (dppo_tensor *[]){loss.pg_loss, loss.v_loss}, (dppo_tensor *[]){NULL, NULL}),
-        DPPO_OK);
+    dppo_tensor *objectives[] = {loss.pg_loss, loss.v_loss, loss.entropy_loss}, *ones[3] = {NULL};
+    assert_int_equal(dppo_backward(f.cx, 3, objectives, ones), DPPO_OK);
     int checked = 0;
     size_t count = dppo_module_parameters(f.module, parameters, names, 64);
     for (size_t i = 0; i < count; i++) {
         bool trained = strncmp(names[i], "network.", 8) != 0;
-        assert_int_equal(parameters[i]->grad != NULL, trained);
-        for (int64_t j = 0; trained && j < dppo_numel(parameters[i]);
+        bool wanted = trained && strncmp(names[i], prefix, strlen(prefix)) == 0;
+        if (wanted || !trained) assert_int_equal(parameters[i]->grad != NULL, trained);
+        for (int64_t j = 0; wanted && j < dppo_numel(parameters[i]);
              j += 1 + dppo_numel(parameters[i]) / 3, checked++) {
-            double expected = slope(&f, &b, parameters[i], j), found = dppo_tensor_at(parameters[i]->grad, j);
-            if (!(fabs(found - expected) <= 1e-4 + 5e-3 * fabs(expected)))
+            double expected = slope(&f, &b, parameters[i], j, distance),
+                   found = dppo_tensor_at(parameters[i]->grad, j);
+            if (!(fabs(found - expected) <= tolerance + 5e-3 * fabs(expected)))
                 fail_msg("%s[%lld]: gradient %.7g, differences give %.7g", names[i], (long long)j, found,
                          expected);
         }
         free(names[i]);
     }
-    assert_true(checked > 40);
+    free_batch(&b);
+    close_model(&f);
+    return checked;
+}
+
+static void gradients_match_finite_differences(void **unused) {
+    (void)unused;
+    const char *json = MODEL("PPODiffusion", "\"ft_denoising_steps\":4,\"min_sampling_denoising_std\":1,"
+                                             "\"min_logprob_denoising_std\":1");
+    assert_true(expect_gradients(json, "", 0.04f, 1e-4) > 40);
+}
+
+#define LEARN_ETA(eta)                                                                                       \
+    MODEL("PPODiffusion",                                                                                    \
+          "\"ft_denoising_steps\":4,\"use_ddim\":true,\"ddim_steps\":6,\"learn_eta\":true,"                  \
+          "\"min_sampling_denoising_std\":0.3,\"min_logprob_denoising_std\":0.3,\"eta\":{" eta "}")
+#define ETA_MLP "\"input_dim\":4,\"mlp_dims\":[8],\"activation_type\":\"Mish\",\"gain\":0.3"
+
+/* Eta shapes the mean and the std of a DDIM step, and is the entropy term. The distance is small because the
+ * bounds of the std and of eta are kinks nearby, and then float32 does not resolve more. */
+static void gradients_reach_a_learned_eta(void **unused) {
+    (void)unused;
+    const char *const etas[] = {LEARN_ETA("\"_target_\":\"EtaAction\",\"action_dim\":2"),
+                                LEARN_ETA("\"_target_\":\"EtaState\"," ETA_MLP),
+                                LEARN_ETA("\"_target_\":\"EtaStateAction\",\"action_dim\":2," ETA_MLP)};
+    const int numbers[] = {2, 10, 11};
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(expect_gradients(etas[i], "eta.", 0.005f, 1e-3), numbers[i]);
+}
+
+/* However it is parametrised, eta begins at, or near, base_eta, within its bounds. */
+static void etas_begin_at_their_base(void **unused) {
+    (void)unused;
+    const char *const etas[] = {LEARN_ETA("\"_target_\":\"EtaFixed\",\"base_eta\":0.7"),
+                                LEARN_ETA("\"_target_\":\"EtaAction\",\"base_eta\":0.7,\"action_dim\":2"),
+                                LEARN_ETA("\"_target_\":\"EtaState\",\"base_eta\":0.7,\"input_dim\":4,"
+                                          "\"mlp_dims\":[8]"),
+                                LEARN_ETA("\"_target_\":\"EtaStateAction\",\"base_eta\":0.7,\"input_dim\":4,"
+                                          "\"mlp_dims\":[8],\"action_dim\":2")};
+    const int64_t widths[] = {1, 2, 1, 2};
+    for (size_t i = 0; i < 4; i++) {
+        fixture f = open_model(etas[i]);
+        dppo_cond cond = dppo_cond_of(f.state);
+        dppo_tensor *eta = dppo_eta_forward(f.cx, f.model->eta, cond);
+        assert_true(eta && eta->ndim == 2 && eta->shape[0] == B && eta->shape[1] == widths[i]);
+        for (int64_t j = 0; j < dppo_numel(eta); j++)
+            assert_true(fabs(dppo_tensor_at(eta, j) - 0.7) < (i < 2 ? 1e-6 : 1e-2));
+        cond.rgb = f.state;
+        assert_int_equal(dppo_eta_forward(f.cx, f.model->eta, cond) != NULL, i < 2);
+        close_model(&f);
+    }
+}
+
+/* To an EtaFixed nothing flows, and the loss is whatever it was. */
+static void an_eta_fixed_does_not_learn(void **unused) {
+    (void)unused;
+    fixture f = open_model(LEARN_ETA("\"_target_\":\"EtaFixed\""));
+    dppo_tensor *eta_logit;
+    batch b = sample_batch(&f);
+    dppo_ppo_loss loss = loss_of(&f, &b);
+    assert_int_equal(dppo_backward(f.cx, 1, &loss.pg_loss, (dppo_tensor *[]){NULL}), DPPO_OK);
+    assert_int_equal(dppo_module_parameters(f.model->eta, &eta_logit, NULL, 1), 1);
+    assert_true(eta_logit->requires_grad);
+    assert_null(eta_logit->grad);
+    assert_false(loss.entropy_loss->requires_grad);
     free_batch(&b);
     close_model(&f);
 }
@@ -367,6 +433,9 @@ int main(void) {
         cmocka_unit_test(evaluation_without_fine_tuning_is_the_model_itself),
         cmocka_unit_test(annealing_freezes_what_was_trained),
         cmocka_unit_test(gradients_match_finite_differences),
+        cmocka_unit_test(gradients_reach_a_learned_eta),
+        cmocka_unit_test(etas_begin_at_their_base),
+        cmocka_unit_test(an_eta_fixed_does_not_learn),
         cmocka_unit_test(one_fine_tuned_step_is_refused),
         cmocka_unit_test(chains_and_transitions_agree),
     };

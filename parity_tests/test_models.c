@@ -38,6 +38,16 @@
     "{\"_target_\":\"PPO_Gaussian\",\"clip_ploss_coef\":0.1,\"horizon_steps\":1,\"actor\":" GAUSSIAN_ACTOR   \
     ",\"critic\":" CRITIC "}"
 
+#define TRANSFORMER_KEYS                                                                                     \
+    "\"action_dim\":3,\"horizon_steps\":4,\"cond_dim\":11,\"transformer_embed_dim\":32,"                     \
+    "\"transformer_num_heads\":4,\"transformer_num_layers\":2"
+#define GMM_TRANSFORMER(more) "{\"_target_\":\"GMM_Transformer\",\"num_modes\":5," TRANSFORMER_KEYS more "}"
+#define GMM_MLP(more)                                                                                        \
+    "{\"_target_\":\"GMM_MLP\",\"action_dim\":3,\"horizon_steps\":4,\"cond_dim\":11,\"mlp_dims\":[8]" more "}"
+#define GMM(more)                                                                                            \
+    "{\"_target_\":\"PPO_GMM\",\"clip_ploss_coef\":0.1,\"horizon_steps\":4,\"actor\":" GMM_MLP(              \
+        "") ",\"critic\":" CRITIC more "}"
+
 static dppo_status try_build(const char *json, dppo_generator *generator, dppo_module **module) {
     dppo_config *config = NULL;
     *module = NULL;
@@ -138,6 +148,46 @@ static void state_dict_of_gaussian(void **unused) {
     dppo_module_free(model);
 }
 
+static void expect_some_names(const char *json, size_t count, const char *const *names,
+                              const size_t *positions, size_t total) {
+    dppo_named state = {0};
+    dppo_module *model = build(json, NULL);
+    assert_int_equal(dppo_module_state_dict(model, "", &state), DPPO_OK);
+    assert_int_equal(state.count, total);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(state.entries[positions[i]].name, names[i]);
+    dppo_named_free(&state);
+    dppo_module_free(model);
+}
+
+/* A module's own parameters come first, then its children in the order of registration. */
+static void state_dicts_of_mixtures(void **unused) {
+    (void)unused;
+    static const char *const transformer[] = {"logvar_min",
+                                              "transformer.cond_pos_emb",
+                                              "transformer.pos_emb",
+                                              "transformer.cond_obs_emb.weight",
+                                              "transformer.encoder.0.weight",
+                                              "transformer.decoder.layers.0.self_attn.in_proj_weight",
+                                              "transformer.decoder.layers.0.multihead_attn.in_proj_weight",
+                                              "transformer.decoder.layers.0.linear1.weight",
+                                              "transformer.decoder.layers.0.norm1.weight",
+                                              "transformer.decoder.layers.1.self_attn.in_proj_weight",
+                                              "transformer.ln_f.weight",
+                                              "transformer.head.weight",
+                                              "modes_head.weight"};
+    const size_t at[] = {0, 2, 3, 4, 6, 10, 14, 18, 22, 28, 46, 48, 50};
+    expect_some_names(GMM_TRANSFORMER(",\"fixed_std\":0.1"), 13, transformer, at, 52);
+    static const char *const gmm[] = {"network.logvar_min",
+                                      "network.mlp_mean.moduleList.0.linear_1.weight",
+                                      "network.mlp_logvar.moduleList.0.linear_1.weight",
+                                      "network.mlp_weights.moduleList.0.linear_1.weight",
+                                      "actor_ft.logvar_min",
+                                      "critic.Q1.layers.0.weight"};
+    const size_t places[] = {0, 2, 6, 10, 14, 28};
+    expect_some_names(GMM(""), 6, gmm, places, 36);
+}
+
 /* -- initial weights
  * ---------------------------------------------------------------------------------------------- */
 
@@ -156,6 +206,43 @@ static void weights_are_drawn_in_key_order(void **unused) {
     dppo_module_free(critic);
     dppo_generator_free(together);
     dppo_generator_free(apart);
+}
+
+static double mean_square(const dppo_tensor *tensor) {
+    double sum = 0;
+    for (int64_t i = 0; i < dppo_numel(tensor); i++)
+        sum += dppo_tensor_at(tensor, i) * dppo_tensor_at(tensor, i);
+    return sum / (double)dppo_numel(tensor);
+}
+
+/* What the original draws a second time is N(0, 0.02^2) with zero biases; the head of the modes, outside the
+ * transformer, keeps torch's own uniform in +-1/sqrt(Ta E). */
+static void a_transformer_is_drawn_twice(void **unused) {
+    (void)unused;
+    dppo_generator *generator = dppo_generator_new(4);
+    dppo_module *model = build(GMM_TRANSFORMER(",\"fixed_std\":0.1"), generator);
+    dppo_named state = {0};
+    int matrices = 0;
+    assert_int_equal(dppo_module_state_dict(model, "", &state), DPPO_OK);
+    for (size_t i = 2; i < state.count; i++) {
+        const char *name = state.entries[i].name;
+        double square = mean_square(state.entries[i].tensor);
+        bool head = strncmp(name, "modes_head", 10) == 0, drawn = state.entries[i].tensor->ndim > 1;
+        if (head)
+            assert_true(square > 0.8 / (3 * 128.0) * (drawn ? 1 : 0) && square < 1 / 128.0);
+        else if (drawn)
+            assert_true(square > 0.016 * 0.016 && square < 0.024 * 0.024);
+        else
+            assert_true(square == (strstr(name, "norm") || strstr(name, "ln_f") ? !strstr(name, "bias") : 0));
+        matrices += !head && drawn;
+    }
+    assert_int_equal(matrices, 2 + 1 + 2 + 2 * 6 + 1);
+    const dppo_tensor *first = dppo_named_get(&state, "transformer.decoder.layers.0.linear1.weight"),
+                      *second = dppo_named_get(&state, "transformer.decoder.layers.1.linear1.weight");
+    assert_true(dppo_tensor_at(first, 0) != dppo_tensor_at(second, 0));
+    dppo_named_free(&state);
+    dppo_module_free(model);
+    dppo_generator_free(generator);
 }
 
 /* -- errors
@@ -194,6 +281,24 @@ static void errors_name_what_is_wrong(void **unused) {
             DPPO_INVALID, "ft_denoising_steps");
 }
 
+static void errors_of_mixtures_name_what_is_wrong(void **unused) {
+    (void)unused;
+    refuses(GMM_TRANSFORMER(""), DPPO_INVALID, "GMM_Transformer: fixed_std");
+    refuses(GMM_TRANSFORMER(",\"fixed_std\":0.1,\"transformer_activation\":\"Mish\""), DPPO_INVALID,
+            "transformer_activation");
+    refuses(GMM_TRANSFORMER(",\"fixed_std\":0.1,\"mlp_dims\":[8]"), DPPO_INVALID, "mlp_dims");
+    refuses("{\"_target_\":\"Gaussian_Transformer\",\"transformer_num_heads\":5,\"cond_dim\":1,"
+            "\"action_dim\":1,\"horizon_steps\":1}",
+            DPPO_INVALID, "5 heads");
+    refuses(GMM_MLP(",\"tanh_output\":true"), DPPO_INVALID, "tanh_output");
+    refuses(GMM_MLP(",\"learn_fixed_std\":true"), DPPO_INVALID, "fixed_std");
+    refuses(GMM_MLP(",\"num_modes\":0"), DPPO_INVALID, "num_modes");
+    refuses("{\"_target_\":\"GMMModel\",\"horizon_steps\":1,\"network\":" GAUSSIAN_ACTOR "}", DPPO_INVALID,
+            "Gaussian_MLP");
+    refuses("{\"_target_\":\"EtaState\",\"input_dim\":1}", DPPO_INVALID, "mlp_dims");
+    refuses("{\"_target_\":\"EtaAction\"}", DPPO_INVALID, "action_dim");
+}
+
 /* The classes that take **kwargs there pass over plain values they do not know; nested modules they do not.
  */
 static void kwargs_are_ignored_where_the_original_does(void **unused) {
@@ -206,6 +311,7 @@ static void kwargs_are_ignored_where_the_original_does(void **unused) {
     refuses("{\"_target_\":\"DiffusionModel\",\"horizon_steps\":4,\"obs_dim\":11,\"action_dim\":3,"
             "\"something_else\":" CRITIC ",\"network\":" HOPPER_ACTOR "}",
             DPPO_INVALID, "something_else");
+    dppo_module_free(build(GMM(",\"randn_clip_value\":3"), NULL));
 }
 
 /* -- pre-trained checkpoints
@@ -280,6 +386,26 @@ static void a_gaussian_policy_takes_the_network_only(void **unused) {
     dppo_generator_free(generator);
 }
 
+/* Nor is there a frozen copy to fill in a mixture policy. */
+static void a_mixture_policy_takes_the_network_only(void **unused) {
+    (void)unused;
+    dppo_generator *generator = dppo_generator_new(9);
+    dppo_module *from = build(GMM(""), generator), *to = build(GMM(""), generator);
+    dppo_named checkpoint = {0};
+    assert_int_equal(dppo_module_state_dict(from, "model/", &checkpoint), DPPO_OK);
+    const float mine =
+        dppo_f32(child(child(child(child(to, "critic"), "Q1"), "layers"), "0")->entries[0].parameter)[0];
+    assert_int_equal(dppo_model_load_pretrained(to, &checkpoint), DPPO_OK);
+    assert_same_values(child(to, "network"), child(from, "network"));
+    assert_true(
+        dppo_f32(child(child(child(child(to, "critic"), "Q1"), "layers"), "0")->entries[0].parameter)[0] ==
+        mine);
+    dppo_named_free(&checkpoint);
+    dppo_module_free(from);
+    dppo_module_free(to);
+    dppo_generator_free(generator);
+}
+
 #define EVAL(steps)                                                                                          \
     "{\"_target_\":\"model.diffusion.diffusion_eval.DiffusionEval\",\"horizon_steps\":4,\"obs_dim\":11,"     \
     "\"action_dim\":3,\"denoising_steps\":20,\"network\":" HOPPER_ACTOR ",\"ft_denoising_steps\":" steps "}"
@@ -314,12 +440,16 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(state_dict_of_hopper),
         cmocka_unit_test(state_dict_of_gaussian),
+        cmocka_unit_test(state_dicts_of_mixtures),
         cmocka_unit_test(weights_are_drawn_in_key_order),
+        cmocka_unit_test(a_transformer_is_drawn_twice),
         cmocka_unit_test(errors_name_what_is_wrong),
+        cmocka_unit_test(errors_of_mixtures_name_what_is_wrong),
         cmocka_unit_test(kwargs_are_ignored_where_the_original_does),
         cmocka_unit_test(a_pretrained_network_goes_to_both_actors),
         cmocka_unit_test(a_finetuned_model_is_loaded_whole),
         cmocka_unit_test(a_gaussian_policy_takes_the_network_only),
+        cmocka_unit_test(a_mixture_policy_takes_the_network_only),
         cmocka_unit_test(deployment_takes_both_actors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
