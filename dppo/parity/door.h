@@ -94,6 +94,6 @@ dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer);
  */
 extern const dppo_entry dppo_entries_shape[], dppo_entries_math[], dppo_entries_nn[], dppo_entries_optim[],
     dppo_entries_models[], dppo_entries_gmm[], dppo_entries_diffusion[], dppo_entries_envs[],
-    dppo_entries_algorithms[], dppo_entries_offpolicy[];
+    dppo_entries_algorithms[], dppo_entries_offpolicy[], dppo_entries_agents[];
 
 #endif

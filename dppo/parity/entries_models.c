@@ -7,16 +7,24 @@
 #include <stdio.h>
 #include <string.h>
 
-dppo_status dppo_call_build(dppo_call *call, dppo_module **module) {
+static dppo_status build(dppo_call *call, const char *wanted, size_t length, dppo_module **module) {
     const dppo_case *c = dppo_call_case(call);
     const char *target = dppo_config_target(c->init);
-    size_t length = strcspn(c->function, ".");
-    if (!target || strlen(target) != length || strncmp(target, c->function, length) != 0)
-        return dppo_fail(DPPO_INVALID, "init: _target_ is %s, the function is %s",
-                         target ? target : "missing", c->function);
+    if (!target || strlen(target) != length || strncmp(target, wanted, length) != 0)
+        return dppo_fail(DPPO_INVALID, "init: _target_ is %s, not %.*s; the function is %s",
+                         target ? target : "missing", (int)length, wanted, c->function);
     dppo_generator *generator = c->state.count ? NULL : dppo_context_generator(dppo_call_context(call));
     DPPO_TRY(dppo_build_module(c->init, generator, module));
     return dppo_call_module(call, *module, false);
+}
+
+dppo_status dppo_call_build(dppo_call *call, dppo_module **module) {
+    const char *function = dppo_call_case(call)->function;
+    return build(call, function, strcspn(function, "."), module);
+}
+
+dppo_status dppo_call_build_as(dppo_call *call, const char *target, dppo_module **module) {
+    return build(call, target, strlen(target), module);
 }
 
 dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond) {

@@ -12,6 +12,8 @@
  * ("PPODiffusion.loss"), with the case's state. Freed with the call. Nothing is drawn when there is a state:
  * the draws belong to the call. */
 dppo_status dppo_call_build(dppo_call *call, dppo_module **module);
+/* The same where the function is an agent's, whose policy is a `target`. */
+dppo_status dppo_call_build_as(dppo_call *call, const char *target, dppo_module **module);
 
 /* The condition recorded as in/<name>/state and, with images, in/<name>/rgb. */
 dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond);
