@@ -206,6 +206,10 @@ typedef enum dppo_pad_mode { DPPO_PAD_CONSTANT, DPPO_PAD_REPLICATE, DPPO_PAD_REF
 dppo_tensor *dppo_pad(dppo_cx *cx, dppo_tensor *input, int count, const int64_t *pad, dppo_pad_mode mode,
                       double value);
 
+/* input (N, C, H, W), grid (N, Ho, Wo, 2) of (x, y) in [-1, 1] -> (N, C, Ho, Wo): bilinear, zeros outside,
+ * align_corners false. */
+dppo_tensor *dppo_grid_sample(dppo_cx *cx, dppo_tensor *input, dppo_tensor *grid);
+
 /* -- attention
  * ------------------------------------------------------------------------------------- */
 /* What torch.nn.MultiheadAttention holds and is told; tensors borrowed. */

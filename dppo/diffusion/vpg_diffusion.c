@@ -26,8 +26,8 @@ static dppo_tensor *fine_tuned_rows(dppo_cx *cx, const dppo_diffusion *model, dp
 }
 
 /* The original evaluates the frozen network on every row and then overwrites the fine-tuned rows. With all
- * rows on one side only one network is needed; a mixed batch does as the original, for its rounding depends
- * on the batch. */
+ * rows on one side only one network is needed, unless the other draws from the generator; a mixed batch does
+ * as the original, for its rounding depends on the batch. */
 static dppo_tensor *predicted_noise(dppo_cx *cx, const dppo_diffusion *model, dppo_tensor *x, dppo_tensor *t,
                                     dppo_cond cond, dppo_tensor *index, bool use_base_policy) {
     if (!x || !t || !cond.state || (model->use_ddim && !index)) return NULL;
@@ -35,7 +35,10 @@ static dppo_tensor *predicted_noise(dppo_cx *cx, const dppo_diffusion *model, dp
     const dppo_module *actor = use_base_policy ? model->actor : model->actor_ft;
     dppo_tensor *rows = fine_tuned_rows(cx, model, t, index, &count);
     if (!rows) return NULL;
-    if (count == t->shape[0]) return dppo_noise_network_forward(cx, actor, x, t, cond);
+    if (count == t->shape[0]) {
+        if (model->actor->draws) (void)dppo_noise_network_forward(cx, model->actor, x, t, cond);
+        return dppo_noise_network_forward(cx, actor, x, t, cond);
+    }
     dppo_tensor *noise = dppo_noise_network_forward(cx, model->actor, x, t, cond);
     if (count == 0) return noise;
     dppo_tensor *x_ft = dppo_index_select(cx, x, 0, rows), *t_ft = dppo_index_select(cx, t, 0, rows);

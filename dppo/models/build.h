@@ -15,6 +15,18 @@
     X(ResidualMLP, residual_mlp)                                                                             \
     X(SinusoidalPosEmb, sinusoidal_pos_emb)                                                                  \
     X(DiffusionMLP, diffusion_mlp)                                                                           \
+    X(Conv1dBlock, conv1d_block)                                                                             \
+    X(Downsample1d, downsample1d)                                                                            \
+    X(Upsample1d, upsample1d)                                                                                \
+    X(ResidualBlock1D, residual_block1d)                                                                     \
+    X(Unet1D, unet1d)                                                                                        \
+    X(VitEncoder, vit_encoder)                                                                               \
+    X(SpatialEmb, spatial_emb)                                                                               \
+    X(RandomShiftsAug, random_shifts_aug)                                                                    \
+    X(VisionDiffusionMLP, vision_diffusion_mlp)                                                              \
+    X(VisionUnet1D, vision_unet1d)                                                                           \
+    X(ViTCritic, vit_critic)                                                                                 \
+    X(Gaussian_VisionMLP, gaussian_vision_mlp)                                                               \
     X(CriticObs, critic_obs)                                                                                 \
     X(CriticObsAct, critic_obs_act)                                                                          \
     X(Gaussian_MLP, gaussian_mlp)                                                                            \

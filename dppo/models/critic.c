@@ -7,10 +7,8 @@ typedef struct critic_obs {
     dppo_module *Q1; /* MLP or ResidualMLP */
 } critic_obs;
 
-static dppo_status read_options(const dppo_config *config, dppo_mlp_options *o, bool *residual_style) {
-    int64_t cond_dim = 0;
-    DPPO_TRY(dppo_config_int(config, "cond_dim", &cond_dim));
-    DPPO_TRY(dppo_mlp_options_add(o, cond_dim));
+dppo_status dppo_critic_obs_options_read(const dppo_config *config, dppo_mlp_options *o,
+                                         bool *residual_style) {
     DPPO_TRY(dppo_mlp_options_add_hidden(o, config, NULL, 0));
     DPPO_TRY(dppo_mlp_options_add(o, 1));
     DPPO_TRY(dppo_config_string_or(config, "activation_type", "Mish", &o->activation_type));
@@ -23,7 +21,10 @@ dppo_status dppo_build_critic_obs(const dppo_config *config, dppo_generator *gen
                                   dppo_module **module) {
     dppo_mlp_options options = {0};
     bool residual_style = false;
-    DPPO_TRY(read_options(config, &options, &residual_style));
+    int64_t cond_dim = 0;
+    DPPO_TRY(dppo_config_int(config, "cond_dim", &cond_dim));
+    DPPO_TRY(dppo_mlp_options_add(&options, cond_dim));
+    DPPO_TRY(dppo_critic_obs_options_read(config, &options, &residual_style));
     critic_obs *self = dppo_module_new(sizeof *self, "CriticObs");
     if (!self) return DPPO_NO_MEMORY;
     dppo_status status = dppo_any_mlp_new(residual_style, &options, generator, &self->Q1);

@@ -58,10 +58,14 @@ dppo_cond dppo_cond_index_select(dppo_cx *cx, dppo_cond cond, dppo_tensor *rows)
     return cond;
 }
 
+/* A row is one long vector meanwhile, for repeat takes twice as many dims as it is given. */
 static dppo_tensor *repeat_rows(dppo_cx *cx, dppo_tensor *input, int64_t n) {
-    int64_t repeats[DPPO_MAX_DIMS] = {1, n, 1, 1, 1, 1, 1, 1};
-    dppo_tensor *repeated = dppo_repeat(cx, dppo_unsqueeze(cx, input, 1), input->ndim + 1, repeats);
-    return dppo_flatten(cx, repeated, 0, 1);
+    if (!input) return NULL;
+    int64_t shape[DPPO_MAX_DIMS], repeats[] = {1, n, 1};
+    memcpy(shape, input->shape, sizeof shape);
+    shape[0] *= n;
+    dppo_tensor *rows = dppo_unsqueeze(cx, dppo_flatten_rows(cx, input), 1);
+    return dppo_reshape(cx, dppo_repeat(cx, rows, 3, repeats), input->ndim, shape);
 }
 
 dppo_cond dppo_cond_repeat_rows(dppo_cx *cx, dppo_cond cond, int64_t n) {

@@ -14,7 +14,8 @@
  * ----------------------------------------------------------------------------------------- */
 typedef struct dppo_cond {
     dppo_tensor *state; /* (B, To, Do) */
-    dppo_tensor *rgb;   /* (B, To, C, H, W), or NULL without images */
+    dppo_tensor *rgb;   /* (B, To, C, H, W) of 0 ... 255, or NULL without images */
+    bool no_augment;    /* a critic sees the images as they are, even if its config says augment */
 } dppo_cond;
 
 static inline dppo_cond dppo_cond_of(dppo_tensor *state) {
@@ -28,14 +29,21 @@ dppo_cond dppo_cond_repeat_rows(dppo_cx *cx, dppo_cond cond, int64_t n);
  * -------------------------------------------------------------------------- */
 /* The class and the name of its forward function, dppo_<name>_forward. The lists of names, ended by NULL, are
  * for builders. */
-#define DPPO_NOISE_NETWORKS(X) X(DiffusionMLP, diffusion_mlp)
+#define DPPO_NOISE_NETWORKS(X)                                                                               \
+    X(DiffusionMLP, diffusion_mlp)                                                                           \
+    X(Unet1D, unet1d)                                                                                        \
+    X(VisionDiffusionMLP, vision_diffusion_mlp)                                                              \
+    X(VisionUnet1D, vision_unet1d)
 #define DPPO_GAUSSIAN_NETWORKS(X)                                                                            \
     X(Gaussian_MLP, gaussian_mlp)                                                                            \
+    X(Gaussian_VisionMLP, gaussian_vision_mlp)                                                               \
     X(Gaussian_Transformer, gaussian_transformer)
 #define DPPO_GMM_NETWORKS(X)                                                                                 \
     X(GMM_MLP, gmm_mlp)                                                                                      \
     X(GMM_Transformer, gmm_transformer)
-#define DPPO_CRITICS(X) X(CriticObs, critic_obs)
+#define DPPO_CRITICS(X)                                                                                      \
+    X(CriticObs, critic_obs)                                                                                 \
+    X(ViTCritic, vit_critic)
 extern const char *const dppo_noise_networks[], *const dppo_gaussian_networks[], *const dppo_gmm_networks[],
                                                                                      *const dppo_critics[];
 
@@ -90,6 +98,9 @@ dppo_status dppo_mlp_options_add(dppo_mlp_options *options, int64_t dim);
 dppo_status dppo_mlp_options_add_list(dppo_mlp_options *options, const dppo_config *config, const char *key);
 dppo_status dppo_mlp_options_add_hidden(dppo_mlp_options *options, const dppo_config *config,
                                         const int64_t *fallback, size_t fallback_count);
+/* For critics of states: what follows the input's width, which must be there already. */
+dppo_status dppo_critic_obs_options_read(const dppo_config *config, dppo_mlp_options *options,
+                                         bool *residual_style);
 
 /* -- forward
  * ---------------------------------------------------------------------------------------------------- */

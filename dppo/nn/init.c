@@ -71,6 +71,51 @@ dppo_status dppo_init_bias(dppo_generator *generator, dppo_tensor *bias, const d
     return dppo_draw_uniform(generator, bias, -bound, bound);
 }
 
+/* -- truncated normal
+ * --------------------------------------------------------------------------------------------------- */
+
+/* c[0] + c[1] z + ... + c[n - 1] z^(n - 1), from the highest power down. */
+static float polynomial(const float *c, int n, float z) {
+    float sum = c[n - 1];
+    for (int i = n - 2; i >= 0; i--)
+        sum = fmaf(sum, z, c[i]);
+    return sum;
+}
+
+/* The inverse of erf as torch takes it: MATLAB's rational approximation, central for |y| <= 0.7, then two
+ * steps of Newton's method on erf(x) - y, whose slope is 2 / sqrt(pi) exp(-x^2). */
+static float erfinv(float y) {
+    static const float a[] = {0.886226899f, -1.645349621f, 0.914624893f, -0.140543331f};
+    static const float b[] = {1, -2.118377725f, 1.442710462f, -0.329097515f, 0.012229801f};
+    static const float c[] = {-1.970840454f, -1.624906493f, 3.429567803f, 1.641345311f};
+    static const float d[] = {1, 3.543889200f, 1.637067800f};
+    const float slope = 2.0f / (float)sqrt(acos(-1.0));
+    float size = fabsf(y), x;
+    if (size >= 1) return size == 1 ? copysignf(INFINITY, y) : NAN;
+    if (size <= 0.7f) {
+        float z = y * y;
+        x = y * polynomial(a, 4, z) / polynomial(b, 5, z);
+    } else {
+        float z = sqrtf(-logf((1 - size) / 2));
+        x = copysignf(polynomial(c, 4, z), y) / polynomial(d, 3, z);
+    }
+    for (int step = 0; step < 2; step++)
+        x -= (erff(x) - y) / (slope * expf(-x * x));
+    return x;
+}
+
+/* Phi((x - mean) / std) is (1 + erf(..)) / 2: erfinv of a uniform between 2 Phi(from) - 1 and 2 Phi(to) - 1,
+ * times sqrt(2) std. */
+dppo_status dppo_init_trunc_normal(dppo_generator *generator, dppo_tensor *tensor, double mean, double std,
+                                   double from, double to) {
+    double low = erf((from - mean) / std / sqrt(2.0)), high = erf((to - mean) / std / sqrt(2.0));
+    DPPO_TRY(dppo_draw_uniform(generator, tensor, low, high));
+    float *x = dppo_f32(tensor), scale = (float)(std * sqrt(2.0));
+    for (int64_t i = 0, count = dppo_numel(tensor); i < count; i++)
+        x[i] = fminf(fmaxf(erfinv(x[i]) * scale + (float)mean, (float)from), (float)to);
+    return DPPO_OK;
+}
+
 /* -- orthogonal
  * --------------------------------------------------------------------------------------------------- */
 

@@ -18,6 +18,9 @@ dppo_status dppo_init_xavier_uniform(dppo_generator *generator, dppo_tensor *ten
 dppo_status dppo_init_kaiming_uniform(dppo_generator *generator, dppo_tensor *tensor, double a);
 /* The bias that goes with it: uniform in +- 1 / sqrt(fan_in of `weight`). */
 dppo_status dppo_init_bias(dppo_generator *generator, dppo_tensor *bias, const dppo_tensor *weight);
+/* Normal, cut off outside of [from, to]: drawn by the inverse of its distribution function. */
+dppo_status dppo_init_trunc_normal(dppo_generator *generator, dppo_tensor *tensor, double mean, double std,
+                                   double from, double to);
 /* (semi-)orthogonal, by the QR factorisation of a normal matrix (rows, everything else). */
 dppo_status dppo_init_orthogonal(dppo_generator *generator, dppo_tensor *tensor, double gain);
 

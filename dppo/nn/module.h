@@ -26,6 +26,7 @@ struct dppo_module {
     void (*destroy)(
         dppo_module *self); /* frees what the registry does not own, may be NULL; then `self` is freed */
     bool training;
+    bool draws; /* its forward draws from the context's generator */
 };
 
 /* A zeroed module of `size` bytes (a struct that begins with dppo_module), in training mode as torch's are;

@@ -89,11 +89,23 @@ dppo_status dppo_call_report_state(dppo_call *call);
 const dppo_entry *dppo_c_entries(size_t *count);
 dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer);
 
-/* The C entries are spread over files by topic, parity/entries_<topic>.c; each exports one list, ended by
- * {NULL, NULL}.
- */
-extern const dppo_entry dppo_entries_shape[], dppo_entries_math[], dppo_entries_nn[], dppo_entries_optim[],
-    dppo_entries_models[], dppo_entries_gmm[], dppo_entries_diffusion[], dppo_entries_envs[],
-    dppo_entries_algorithms[], dppo_entries_offpolicy[], dppo_entries_agents[];
+/* The C entries are spread over files by topic, parity/entries_<topic>.c; each exports one list,
+ * dppo_entries_<topic>, ended by {NULL, NULL}. */
+#define DPPO_ENTRY_LISTS(X)                                                                                  \
+    X(shape)                                                                                                 \
+    X(math)                                                                                                  \
+    X(nn)                                                                                                    \
+    X(optim)                                                                                                 \
+    X(models)                                                                                                \
+    X(gmm)                                                                                                   \
+    X(vision)                                                                                                \
+    X(diffusion)                                                                                             \
+    X(envs)                                                                                                  \
+    X(algorithms)                                                                                            \
+    X(offpolicy)                                                                                             \
+    X(agents)
+#define DPPO_DECLARE_ENTRIES(topic) extern const dppo_entry dppo_entries_##topic[];
+DPPO_ENTRY_LISTS(DPPO_DECLARE_ENTRIES)
+#undef DPPO_DECLARE_ENTRIES
 
 #endif

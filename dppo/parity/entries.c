@@ -5,9 +5,9 @@
 #include <string.h>
 
 static const dppo_entry *const lists[] = {
-    dppo_entries_shape,      dppo_entries_math,      dppo_entries_nn,        dppo_entries_optim,
-    dppo_entries_models,     dppo_entries_gmm,       dppo_entries_diffusion, dppo_entries_envs,
-    dppo_entries_algorithms, dppo_entries_offpolicy, dppo_entries_agents,
+#define LIST(topic) dppo_entries_##topic,
+    DPPO_ENTRY_LISTS(LIST)
+#undef LIST
 };
 
 enum { LISTS = sizeof lists / sizeof lists[0], MAX_ENTRIES = 1024 };

@@ -31,6 +31,7 @@ dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond) {
     char path[64];
     snprintf(path, sizeof path, "%s/rgb", name);
     cond->rgb = dppo_call_input_or_null(call, path);
+    DPPO_TRY(dppo_config_bool_or(dppo_call_case(call)->args, "no_augment", false, &cond->no_augment));
     snprintf(path, sizeof path, "%s/state", name);
     return dppo_call_input(call, path, &cond->state);
 }
@@ -65,7 +66,7 @@ static dppo_status call_sinusoidal_pos_emb(dppo_call *call) {
     return call_forward(call, "x", dppo_sinusoidal_pos_emb_forward);
 }
 
-static dppo_status call_critic_obs(dppo_call *call) {
+dppo_status dppo_call_critic(dppo_call *call) {
     dppo_module *module;
     dppo_cond cond;
     DPPO_TRY(dppo_call_build(call, &module));
@@ -87,7 +88,7 @@ static dppo_status call_critic_obs_act(dppo_call *call) {
     return dppo_call_output(call, "q2", q2);
 }
 
-static dppo_status call_diffusion_mlp(dppo_call *call) {
+dppo_status dppo_call_noise_network(dppo_call *call) {
     dppo_module *module;
     dppo_tensor *x, *time;
     dppo_cond cond;
@@ -99,7 +100,7 @@ static dppo_status call_diffusion_mlp(dppo_call *call) {
     return dppo_call_output(call, "result", result);
 }
 
-static dppo_status call_gaussian_network(dppo_call *call) {
+dppo_status dppo_call_gaussian_network(dppo_call *call) {
     dppo_module *module;
     dppo_cond cond;
     dppo_tensor *mean, *scale;
@@ -198,13 +199,13 @@ dppo_status dppo_call_output_ppo_loss(dppo_call *call, const dppo_ppo_loss *loss
 }
 
 const dppo_entry dppo_entries_models[] = {
-    {"CriticObs", call_critic_obs},
+    {"CriticObs", dppo_call_critic},
     {"CriticObsAct", call_critic_obs_act},
-    {"DiffusionMLP", call_diffusion_mlp},
+    {"DiffusionMLP", dppo_call_noise_network},
     {"GaussianModel.forward", call_gaussian_forward},
     {"GaussianModel.loss", call_gaussian_loss},
-    {"Gaussian_MLP", call_gaussian_network},
-    {"Gaussian_Transformer", call_gaussian_network},
+    {"Gaussian_MLP", dppo_call_gaussian_network},
+    {"Gaussian_Transformer", dppo_call_gaussian_network},
     {"MLP", call_mlp},
     {"PPO_Gaussian.loss", call_ppo_gaussian_loss},
     {"ResidualMLP", call_residual_mlp},

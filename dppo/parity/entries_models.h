@@ -15,11 +15,16 @@ dppo_status dppo_call_build(dppo_call *call, dppo_module **module);
 /* The same where the function is an agent's, whose policy is a `target`. */
 dppo_status dppo_call_build_as(dppo_call *call, const char *target, dppo_module **module);
 
-/* The condition recorded as in/<name>/state and, with images, in/<name>/rgb. */
+/* The condition recorded as in/<name>/state and, with images, in/<name>/rgb; argument no_augment. */
 dppo_status dppo_call_cond(dppo_call *call, const char *name, dppo_cond *cond);
 
 /* in/returns, oldvalues, advantages and oldlogprobs of a PPO loss over action chunks. */
 dppo_status dppo_call_ppo_batch(dppo_call *call, dppo_ppo_batch *batch);
+
+/* Any network of its family. */
+dppo_status dppo_call_noise_network(dppo_call *call);
+dppo_status dppo_call_gaussian_network(dppo_call *call);
+dppo_status dppo_call_critic(dppo_call *call);
 
 /* The results that all PPO losses have; eta or std, and a bc_loss that was not asked for, are the caller's.
  */
