@@ -30,7 +30,7 @@ enum { B = 3, SIDE = 24, DO = 5, DA = 2, HORIZON = 4 };
 #define POLICY(actor)                                                                                        \
     "{\"_target_\":\"PPODiffusion\",\"actor\":" actor ",\"critic\":" CRITIC                                  \
     ",\"horizon_steps\":4,\"obs_dim\":5,\"action_dim\":2,\"denoising_steps\":5,\"ft_denoising_steps\":3,"    \
-    "\"gamma_denoising\":0.9,\"clip_ploss_coef\":0.5}"
+    "\"gamma_denoising\":0.9,\"clip_ploss_coef\":0.5,\"denoised_clip_value\":null}"
 
 static dppo_status try_build(const char *json, dppo_generator *generator, dppo_module **module,
                              dppo_module **copy) {
@@ -312,7 +312,6 @@ static void grid_sample_s_gradients(void **unused) {
         dppo_f32(grid)[i] = (float)((2 * pixel + 1) / size - 1);
     }
     image->requires_grad = grid->requires_grad = true;
-    (void)dppo_set_grad_enabled(f.cx, true);
     dppo_tensor *y = checked(dppo_grid_sample(f.cx, image, grid)), *gradients[2];
     assert_int_equal(dppo_grad(f.cx, 1, &y, &cotangent, 2, (dppo_tensor *[]){image, grid}, false, gradients),
                      DPPO_OK);
@@ -398,14 +397,26 @@ static void sample_and_differentiate(const char *json) {
     assert_finite(logprobs, 3, (const int64_t[]){B * K, HORIZON, DA});
 
     dppo_tensor *steps = dppo_from_i64(f.cx, 1, (const int64_t[]){B}, (const int64_t[]){0, 1, 2});
-    dppo_tensor *prev = dppo_select(f.cx, chains, 1, 0), *next = dppo_select(f.cx, chains, 1, 1);
-    dppo_tensor *old = checked(
-        dppo_vpg_diffusion_get_logprobs_subsample(f.cx, module, cond, prev, next, steps, false, NULL));
+    dppo_tensor *prev[B], *next[B]; /* row i takes part with its step i */
+    for (int i = 0; i < B; i++) {
+        dppo_tensor *row = dppo_narrow(f.cx, chains, 0, i, 1);
+        prev[i] = dppo_select(f.cx, row, 1, i);
+        next[i] = dppo_select(f.cx, row, 1, i + 1);
+    }
+    dppo_tensor *from = dppo_cat(f.cx, B, prev, 0), *to = dppo_cat(f.cx, B, next, 0);
+    dppo_tensor *old =
+        checked(dppo_vpg_diffusion_get_logprobs_subsample(f.cx, module, cond, from, to, steps, false, NULL));
     dppo_tensor *per_row = dppo_randn(f.cx, 1, (const int64_t[]){B});
-    (void)dppo_set_grad_enabled(f.cx, true);
     dppo_ppo_loss loss;
-    if (dppo_ppo_diffusion_loss(f.cx, module, cond, prev, next, steps, per_row, per_row, per_row, old, false,
-                                HORIZON, &loss) != DPPO_OK)
+    dppo_ppo_diffusion_batch batch = {.cond = cond,
+                                      .chains_prev = from,
+                                      .chains_next = to,
+                                      .oldlogprobs = dppo_detach(f.cx, old),
+                                      .denoising_inds = steps,
+                                      .returns = per_row,
+                                      .oldvalues = per_row,
+                                      .advantages = per_row};
+    if (dppo_ppo_diffusion_loss(f.cx, module, &batch, false, HORIZON, &loss) != DPPO_OK)
         fail_msg("%s", dppo_message());
     dppo_tensor *outputs[] = {loss.pg_loss, loss.v_loss}, *cotangents[] = {NULL, NULL};
     assert_int_equal(dppo_backward(f.cx, 2, outputs, cotangents), DPPO_OK);
