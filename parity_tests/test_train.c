@@ -80,6 +80,27 @@ static dppo_config *small_gaussian(void) {
     return load("ppo_gaussian_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
 }
 
+/* The same with a mixture of three. */
+static dppo_config *small_gmm(void) {
+    const char *actor =
+        "model.actor={_target_: model.common.mlp_gmm.GMM_MLP, mlp_dims: [32, 32], cond_dim: 11,"
+        " horizon_steps: '${horizon_steps}', action_dim: 3, num_modes: 3, fixed_std: 0.1,"
+        " learn_fixed_std: true}";
+    const char *overrides[] = {"wandb=null",
+                               normalization_override,
+                               "env.n_envs=4",
+                               "train.n_steps=40",
+                               "train.batch_size=40",
+                               "train.update_epochs=2",
+                               "train.n_train_itr=6",
+                               "train.val_freq=3",
+                               "train.save_model_freq=100",
+                               "model._target_=model.rl.gmm_ppo.PPO_GMM",
+                               actor,
+                               "model.critic.mlp_dims=[32,32,32]"};
+    return load("ppo_gaussian_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
+}
+
 static dppo_config *small_pretraining(void) {
     const char *overrides[] = {"wandb=null",
                                dataset_override,
@@ -229,6 +250,19 @@ static void test_resumed_gaussian_ppo_is_the_straight_run(void **state) {
     dppo_config_free(config);
 }
 
+static void test_resumed_gmm_ppo_is_the_straight_run(void **state) {
+    (void)state;
+    dppo_config *config = small_gmm();
+    run(dppo_train, config, "gmm_straight", NULL, -1, NULL);
+    run(dppo_train, config, "gmm_resumed", NULL, 3, NULL);
+    char *checkpoint = strdup(in_folder("gmm_resumed/checkpoint/state_2.h5"));
+    run(dppo_train, config, "gmm_resumed", checkpoint, -1, NULL);
+    assert_same_checkpoint("gmm_straight/checkpoint/state_5.h5", "gmm_resumed/checkpoint/state_5.h5");
+    assert_same_metrics("gmm_straight", "gmm_resumed");
+    free(checkpoint);
+    dppo_config_free(config);
+}
+
 static void test_resumed_pretraining_is_the_straight_run(void **state) {
     (void)state;
     dppo_config *config = small_pretraining();
@@ -239,6 +273,31 @@ static void test_resumed_pretraining_is_the_straight_run(void **state) {
     assert_same_checkpoint("pre_straight/checkpoint/state_4.h5", "pre_resumed/checkpoint/state_4.h5");
     free(checkpoint);
     dppo_config_free(config);
+}
+
+/* From one seed come the same weights and the same noise. */
+static void test_evaluation_acts_as_training_does(void **state) {
+    (void)state;
+    dppo_config *const configs[] = {small_gaussian(), small_gmm()};
+    enum { BATCH = 5, DO = 11, DA = 3 };
+    float obs[BATCH * DO], actions[2][BATCH * DA];
+    for (int i = 0; i < BATCH * DO; i++)
+        obs[i] = 0.1f * (float)(i % 7) - 0.3f;
+    for (int c = 0; c < 2; c++) {
+        for (int evaluation = 0; evaluation < 2; evaluation++) {
+            dppo_agent *agent;
+            if (evaluation)
+                assert_int_equal(dppo_config_override(configs[c], "_target_=agent.EvalGaussianAgent"),
+                                 DPPO_OK);
+            if (dppo_c_agent_class.create(configs[c], &agent) != DPPO_OK) fail_msg("%s", dppo_message());
+            assert_int_equal(dppo_c_agent_class.act(agent, BATCH, obs, true, actions[evaluation], NULL),
+                             DPPO_OK);
+            dppo_c_agent_class.destroy(agent);
+        }
+        assert_memory_equal(actions[0], actions[1], sizeof actions[0]);
+        assert_true(isfinite(actions[0][0]) && actions[0][0] != actions[0][DA]);
+        dppo_config_free(configs[c]);
+    }
 }
 
 static void test_threads_change_nothing(void **state) {
@@ -340,7 +399,9 @@ int main(void) {
         cmocka_unit_test(test_resumed_dppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_run_with_a_learned_eta_is_the_straight_run),
         cmocka_unit_test(test_resumed_gaussian_ppo_is_the_straight_run),
+        cmocka_unit_test(test_resumed_gmm_ppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_pretraining_is_the_straight_run),
+        cmocka_unit_test(test_evaluation_acts_as_training_does),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_foreign_checkpoint_is_refused),
         cmocka_unit_test(test_gaps_are_judged),

@@ -2,6 +2,7 @@
 #include "algorithms/learner.h"
 #include "diffusion/diffusion.h"
 #include "models/gaussian.h"
+#include "models/gmm.h"
 
 #include <stdlib.h>
 
@@ -13,7 +14,7 @@ static dppo_status init_diffusion(dppo_agent *agent, const dppo_config *config) 
 
 static dppo_status init_gaussian(dppo_agent *agent, const dppo_config *config) {
     DPPO_TRY(dppo_agent_base_init(agent, config));
-    if (dppo_gaussian_of(agent->model)) return DPPO_OK;
+    if (dppo_gaussian_of(agent->model) || dppo_gmm_of(agent->model)) return DPPO_OK;
     return dppo_fail(DPPO_INVALID, "model._target_: EvalGaussianAgent cannot run a %s", agent->model->type);
 }
 
@@ -36,8 +37,10 @@ static dppo_status act_gaussian(dppo_agent *agent, int64_t batch, const float *o
     dppo_context_reset(agent->acting);
     bool before = dppo_set_grad_enabled(agent->acting, false);
     dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
-    dppo_tensor *sample =
-        dppo_gaussian_forward(agent->acting, agent->model, dppo_cond_of(state), options, NULL);
+    dppo_cond cond = dppo_cond_of(state);
+    dppo_tensor *sample = dppo_gmm_of(agent->model)
+                              ? dppo_gmm_forward(agent->acting, agent->model, cond, deterministic)
+                              : dppo_gaussian_forward(agent->acting, agent->model, cond, options, NULL);
     dppo_set_grad_enabled(agent->acting, before);
     if (sample) dppo_tensor_pack(sample, actions);
     return dppo_context_status(agent->acting);
