@@ -66,6 +66,11 @@ dppo_status dppo_config_set_string(dppo_config *root, const char *path, const ch
 dppo_status dppo_config_set_int(dppo_config *root, const char *path, int64_t value);
 dppo_status dppo_config_set_float(dppo_config *root, const char *path, double value);
 
+/* The configuration `name` ("gym/pretrain/hopper-medium-v2/pre_diffusion_mlp") of a file of structures
+ * (fixtures/configs/structures.yaml, which says how they are written), not yet resolved; owned by the caller.
+ */
+dppo_status dppo_config_expand(const dppo_config *structures, const char *name, dppo_config **config);
+
 /* Appends the tree as YAML or one-line JSON; both parse back to an equal tree. */
 void dppo_config_write_yaml(const dppo_config *node, dppo_text *text);
 void dppo_config_write_json(const dppo_config *node, dppo_text *text);
