@@ -3,12 +3,14 @@
 #include "diffusion/diffusion.h"
 #include "models/gaussian.h"
 #include "models/gmm.h"
+#include "models/offpolicy_gaussian.h"
 
 #include <stdlib.h>
 
 static dppo_status init_diffusion(dppo_agent *agent, const dppo_config *config) {
     DPPO_TRY(dppo_agent_base_init(agent, config));
-    if (dppo_diffusion_of(agent->model)) return DPPO_OK;
+    const dppo_diffusion *model = dppo_diffusion_of(agent->model);
+    if (model && !model->off_policy) return DPPO_OK;
     return dppo_fail(DPPO_INVALID, "model._target_: EvalDiffusionAgent cannot run a %s", agent->model->type);
 }
 
@@ -38,9 +40,13 @@ static dppo_status act_gaussian(dppo_agent *agent, int64_t batch, const float *o
     bool before = dppo_set_grad_enabled(agent->acting, false);
     dppo_tensor *state = dppo_agent_state(agent, agent->acting, batch, obs);
     dppo_cond cond = dppo_cond_of(state);
-    dppo_tensor *sample = dppo_gmm_of(agent->model)
-                              ? dppo_gmm_forward(agent->acting, agent->model, cond, deterministic)
-                              : dppo_gaussian_forward(agent->acting, agent->model, cond, options, NULL);
+    dppo_tensor *sample;
+    if (dppo_gmm_of(agent->model))
+        sample = dppo_gmm_forward(agent->acting, agent->model, cond, deterministic);
+    else if (dppo_gaussian_of(agent->model)->bc_policy) /* IBRL chooses between two policies */
+        sample = dppo_ibrl_gaussian_forward(agent->acting, agent->model, cond, deterministic, false);
+    else
+        sample = dppo_gaussian_forward(agent->acting, agent->model, cond, options, NULL);
     dppo_set_grad_enabled(agent->acting, before);
     if (sample) dppo_tensor_pack(sample, actions);
     return dppo_context_status(agent->acting);

@@ -29,7 +29,8 @@ static dppo_status init(dppo_agent *agent, const dppo_config *config) {
     pretrain *self = (pretrain *)agent;
     double lr, weight_decay;
     DPPO_TRY(dppo_agent_base_init(agent, config));
-    if (!dppo_diffusion_of(self->base.model))
+    const dppo_diffusion *model = dppo_diffusion_of(self->base.model);
+    if (!model || model->off_policy)
         return dppo_fail(DPPO_INVALID, "model._target_: TrainDiffusionAgent needs a DiffusionModel, not a %s",
                          self->base.model->type);
     DPPO_TRY(dppo_config_float(config, "train.learning_rate", &lr));

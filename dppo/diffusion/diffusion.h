@@ -101,8 +101,9 @@ typedef struct dppo_diffusion {
     dppo_module *network;                   /* a DiffusionMLP */
     dppo_module *actor, *actor_ft, *critic; /* NULL in a DiffusionModel; critic NULL in a DiffusionEval */
     dppo_module *eta;                       /* one of DPPO_ETAS, or NULL */
-    /* Off-policy classes (offpolicy.h), whose policy is `network` and whose `actor` above stays NULL;
-     * `critic` is their critic or critic_q. */
+    /* Classes of offpolicy.h, whose policy is `network` and whose `actor` above stays NULL; `critic` is their
+     * critic or critic_q. Only their own agents know how they act and learn. */
+    bool off_policy;
     dppo_module *critic_target;  /* or target_q */
     dppo_module *critic_v;       /* IDQL: the value of states */
     dppo_module *actor_target;   /* DIPO */
@@ -111,7 +112,7 @@ typedef struct dppo_diffusion {
     size_t retired_count;
 } dppo_diffusion;
 
-/* The struct of a module built as one of the four; NULL for any other. */
+/* The struct of a module built as one of these or of offpolicy.h; NULL for any other. */
 dppo_diffusion *dppo_diffusion_of(dppo_module *module);
 
 /* -- DiffusionModel (and DiffusionEval, which differs in p_mean_var)

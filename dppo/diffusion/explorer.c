@@ -4,6 +4,7 @@
 
 dppo_status dppo_explorer_new(const char *type, const dppo_config *config, dppo_diffusion **model) {
     DPPO_TRY(dppo_diffusion_new(type, config, NULL, model));
+    (*model)->off_policy = true;
     dppo_status status = dppo_config_float_or(config, "min_sampling_denoising_std", 0.1,
                                               &(*model)->min_sampling_denoising_std);
     if (status == DPPO_OK && (*model)->use_ddim)

@@ -35,7 +35,7 @@ typedef struct dppo_gaussian {
     dppo_module *target_actor, *bc_policy;
 } dppo_gaussian;
 
-/* The struct of a module built as one of the three; NULL for any other. */
+/* The struct of a module built as one of these or of offpolicy_gaussian.h; NULL for others. */
 dppo_gaussian *dppo_gaussian_of(dppo_module *module);
 
 typedef struct dppo_gaussian_options {
