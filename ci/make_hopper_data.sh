@@ -11,9 +11,9 @@ export DPPO_COMMIT
 mkdir -p "$work"
 # The original takes the ranges for scaling from D4RL's data; from scratch there is none, so a random policy sets them.
 "$dppo" collect --task hopper --policy random --steps 20000 --seed 0 --out "$work/random.hdf5" \
-    --normalization "$work/normalization.npz"
+    --normalization "$work/normalization.npz" --overwrite
 "$dppo" train "$config" normalization_path="$work/normalization.npz" train.n_train_itr=21 train.save_model_freq=20 \
-    --out "$work/ppo_gaussian"
+    --out "$work/ppo_gaussian" --overwrite
 "$dppo" collect "$config" normalization_path="$work/normalization.npz" \
     --policy "$work/ppo_gaussian/checkpoint/state_20.h5" --steps 15000 --seed 1 \
-    --out fixtures/data/hopper-selfmade-low.hdf5
+    --out fixtures/data/hopper-selfmade-low.hdf5 --overwrite

@@ -137,6 +137,10 @@ static void demonstrations(void **state) {
     dppo_named all = {0}, few = {0};
     dppo_tensor *lengths, *fewer;
     assert_int_equal(run("dppo collect --task hopper --policy random --steps 300 --out r.hdf5"), 0);
+    assert_int_equal(run("dppo collect --task hopper --policy random --steps 300 --seed 1 --out r.hdf5"), 2);
+    assert_said("r.hdf5: exists already");
+    assert_int_equal(run("dppo collect --task hopper --policy random --steps 300 --overwrite --out r.hdf5"),
+                     0);
     assert_int_equal(run("dppo convert d4rl r.hdf5 all && dppo convert d4rl r.hdf5 few --max-episodes 2"), 0);
     assert_int_equal(dppo_npz_read(in_folder("all/train.npz"), &all), DPPO_OK);
     assert_int_equal(dppo_npz_read(in_folder("few/train.npz"), &few), DPPO_OK);

@@ -327,6 +327,56 @@ static void test_foreign_checkpoint_is_refused(void **state) {
     dppo_config_free(config);
 }
 
+/* Runs on or over what is there; DPPO_OK or the refusal. */
+static dppo_status try_run(const dppo_config *config, const char *name, const char *resume, bool overwrite) {
+    dppo_run_options options = {.folder = in_folder(name),
+                                .command = "",
+                                .first = &dppo_c_agent_class,
+                                .resume = resume,
+                                .overwrite = overwrite,
+                                .stop_after = 1};
+    dppo_run_result result;
+    return dppo_pretrain(config, &options, &result);
+}
+
+/* A checkpoint goes on with the configuration it was made with; how long to run and paths may change. */
+static void test_resuming_compares_configurations(void **state) {
+    (void)state;
+    dppo_config *config = small_pretraining();
+    const char *checkpoint = in_folder("pre_straight/checkpoint/state_4.h5");
+    assert_int_equal(dppo_config_override(config, "train.n_epochs=5"), DPPO_OK);
+    assert_int_equal(dppo_config_override(config, "logdir=elsewhere"), DPPO_OK);
+    if (try_run(config, "longer", checkpoint, false) != DPPO_OK) fail_msg("%s", dppo_message());
+    assert_int_equal(dppo_config_override(config, "train.batch_size=1999"), DPPO_OK);
+    assert_int_equal(try_run(config, "other", checkpoint, false), DPPO_INVALID);
+    assert_non_null(strstr(dppo_message(), "state_4.h5"));
+    assert_non_null(strstr(dppo_message(), "train.batch_size: was 2000, is 1999"));
+    assert_int_equal(dppo_config_override(config, "train.batch_size=2000"), DPPO_OK);
+    assert_int_equal(dppo_config_override(config, "+model.extra=[1]"), DPPO_OK);
+    assert_int_equal(try_run(config, "other", checkpoint, false), DPPO_INVALID);
+    assert_non_null(strstr(dppo_message(), "model.extra: was absent, is [1]"));
+    assert_int_not_equal(access(in_folder("other"), F_OK), 0);
+    dppo_config_free(config);
+}
+
+/* A folder with a run in it is left as it is, unless the run is to be replaced; then nothing of it stays. */
+static void test_a_run_is_not_written_over(void **state) {
+    (void)state;
+    char *before, *after;
+    dppo_config *config = small_pretraining();
+    assert_int_equal(dppo_read_file(in_folder("pre_straight/metrics.csv"), &before, NULL), DPPO_OK);
+    assert_int_equal(try_run(config, "pre_straight", NULL, false), DPPO_INVALID);
+    assert_non_null(strstr(dppo_message(), "pre_straight: a run is here already (metrics.csv)"));
+    assert_int_equal(dppo_read_file(in_folder("pre_straight/metrics.csv"), &after, NULL), DPPO_OK);
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+    if (try_run(config, "pre_straight", NULL, true) != DPPO_OK) fail_msg("%s", dppo_message());
+    assert_int_equal(access(in_folder("pre_straight/checkpoint/state_1.h5"), F_OK), 0);
+    assert_int_not_equal(access(in_folder("pre_straight/checkpoint/state_4.h5"), F_OK), 0);
+    dppo_config_free(config);
+}
+
 /* What the comparison of runs must refuse to call equal. */
 static void test_gaps_are_judged(void **state) {
     (void)state;
@@ -404,6 +454,8 @@ int main(void) {
         cmocka_unit_test(test_evaluation_acts_as_training_does),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_foreign_checkpoint_is_refused),
+        cmocka_unit_test(test_resuming_compares_configurations),
+        cmocka_unit_test(test_a_run_is_not_written_over),
         cmocka_unit_test(test_gaps_are_judged),
 #ifdef DPPO_WITH_SHIM
         cmocka_unit_test(test_both_sides_stay_together),

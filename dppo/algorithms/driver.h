@@ -17,6 +17,7 @@ typedef struct dppo_run_options {
     const dppo_agent_class *first;  /* the learner */
     const dppo_agent_class *second; /* the one it is compared with, or NULL */
     const char *resume;             /* a checkpoint of an earlier run of the same configuration, or NULL */
+    bool overwrite;                 /* replace the run that the folder holds, which is refused otherwise */
     int64_t stop_after;             /* iterations (epochs) to run at most now; negative: all */
 } dppo_run_options;
 
@@ -40,6 +41,11 @@ dppo_status dppo_pretrain(const dppo_config *config, const dppo_run_options *opt
 dppo_status dppo_evaluate(const dppo_config *config, const dppo_agent_class *agents, dppo_episodes *episodes);
 
 /* Pieces both kinds of run share (run_folder.c): what is written besides metrics. */
+/* Before anything is computed: DPPO_INVALID when the folder holds a run that is neither resumed nor to be
+ * overwritten, or when the checkpoint to resume is of another configuration. Only how long to run, paths and
+ * what is logged may differ. */
+dppo_status dppo_run_folder_check(const dppo_config *config, const dppo_run_options *options);
+/* Makes the folder and its config.yaml; of a run to overwrite, what we wrote is removed first. */
 dppo_status dppo_run_folder_open(const dppo_config *config, const dppo_run_options *options);
 dppo_status dppo_run_folder_path(const dppo_run_options *options, const char *name, char *path, size_t size);
 dppo_status dppo_run_folder_result(const dppo_run_options *options, const dppo_config *config,

@@ -273,6 +273,7 @@ static dppo_status run(pretrainer *p) {
 static dppo_status open_run(pretrainer *p) {
     p->epoch = 1;
     DPPO_TRY(read_config(p));
+    DPPO_TRY(dppo_run_folder_check(p->config, p->options));
     DPPO_TRY(open_dataset(p));
     DPPO_TRY(open_sides(p));
     if (p->options->resume) DPPO_TRY(resume(p));

@@ -324,6 +324,7 @@ static dppo_status iterate(trainer *t) {
 
 static dppo_status open_run(trainer *t) {
     DPPO_TRY(read_config(t));
+    DPPO_TRY(dppo_run_folder_check(t->config, t->options));
     t->lane_count = t->options->second ? 2 : 1;
     DPPO_TRY(open_lane(t, &t->lanes[0], t->options->first, ""));
     if (t->lane_count == 2) DPPO_TRY(open_lane(t, &t->lanes[1], t->options->second, "torch/"));

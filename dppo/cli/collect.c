@@ -12,11 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct options {
     const char *config_path, *task, *policy, *out, *normalization;
     int64_t steps, seed, envs, threads;
-    bool deterministic;
+    bool deterministic, overwrite;
     char **overrides; /* borrowed from argv */
     int override_count;
 } options;
@@ -86,6 +87,8 @@ static dppo_status parse(int argc, char **argv, options *o) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--deterministic") == 0) {
             o->deterministic = true;
+        } else if (strcmp(argv[i], "--overwrite") == 0) {
+            o->overwrite = true;
         } else if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 >= argc) return dppo_fail(DPPO_INVALID, "collect: %s wants a value", argv[i]);
             DPPO_TRY(parse_value(o, argv[i], argv[i + 1]));
@@ -366,12 +369,23 @@ static dppo_status write_all(const source *s, const options *o, const recorder *
     return DPPO_OK;
 }
 
+/* Said before the roll-out, not after it. */
+static dppo_status refuse_existing(const options *o) {
+    const char *const outputs[] = {o->out, o->normalization};
+    struct stat found;
+    for (size_t i = 0; i < 2 && !o->overwrite; i++)
+        if (outputs[i] != NULL && stat(outputs[i], &found) == 0 && S_ISREG(found.st_mode))
+            return dppo_fail(DPPO_INVALID, "%s: exists already; --overwrite replaces it", outputs[i]);
+    return DPPO_OK;
+}
+
 static dppo_status collect(const options *o, const char *command) {
     source s = {0};
     recorder r = {0};
     dppo_set_threads((int)o->threads);
     dppo_catch_interrupt();
-    dppo_status status = open_source(o, &s);
+    dppo_status status = refuse_existing(o);
+    if (status == DPPO_OK) status = open_source(o, &s);
     if (status == DPPO_OK) status = open_recorder(&s, o->steps, &r);
     if (status == DPPO_OK) status = roll(&s, o, &r);
     if (status == DPPO_OK) status = write_all(&s, o, &r, command);
@@ -398,7 +412,8 @@ const dppo_verb dppo_verb_collect = {
     .usage =
         "usage: dppo collect (CONFIG [KEY=VALUE..] | --task NAME) --policy POLICY --steps N --out FILE.hdf5\n"
         "                    [--seed S] [--envs N] [--deterministic] [--normalization FILE.npz] [--threads "
-        "N]\n\n"
+        "N]\n"
+        "                    [--overwrite]\n\n"
         "  --policy random      uniform actions in [-1, 1)\n"
         "           config      the agent of CONFIG as it is built (model.network_path loaded)\n"
         "           CHECKPOINT  the same agent with a checkpoint of `dppo train`\n"
@@ -407,7 +422,8 @@ const dppo_verb dppo_verb_collect = {
         "                       share ends within an episode, its last row is a timeout\n"
         "  --seed S             of the environments and of random actions (42)\n"
         "  --envs N             environments (1, or CONFIG's env.n_envs)\n"
-        "  --normalization F    also writes minima and maxima of observations and actions\n\n"
+        "  --normalization F    also writes minima and maxima of observations and actions\n"
+        "  --overwrite          replace FILE and F where they exist (refused otherwise)\n\n"
         "Rows hold what the task saw: raw observations, actions after unscaling and clipping. The file's\n"
         "attributes say how it was made. The same command gives the same rows for any number of threads.\n",
     .run = run,

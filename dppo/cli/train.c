@@ -17,7 +17,7 @@
 
 typedef struct arguments {
     const char *config, *folder, *resume, *side;
-    bool compare;
+    bool compare, overwrite;
     int64_t stop_after, threads;
     char **overrides; /* borrowed words, array owned */
     int override_count;
@@ -26,9 +26,11 @@ typedef struct arguments {
 #define OPTIONS                                                                                              \
     "  key=value          override a key of the configuration (+key=value adds one, ~key removes one)\n"     \
     "  --out DIR          run folder (default: the configuration's logdir)\n"                                \
+    "  --overwrite        replace the run that DIR already holds (refused otherwise)\n"                      \
     "  --compare torch    run libtorch too, from the same seed, and compare (levels 1 and 2)\n"              \
     "  --side c|torch     which side learns (default c)\n"                                                   \
-    "  --resume FILE      continue a checkpoint of this configuration, bit for bit\n"                        \
+    "  --resume FILE      continue a checkpoint of this configuration, bit for bit; the number of\n"         \
+    "                     iterations, paths and what is logged may differ\n"                                 \
     "  --stop-after N     stop after N more iterations (epochs), with a checkpoint\n"                        \
     "  --threads N        worker threads of the C side (default: one a core)\n"                              \
     "\nWrites config.yaml, metrics.csv, run.yaml, checkpoint/ and report/index.html into the run folder.\n"  \
@@ -62,6 +64,7 @@ static dppo_status read_option(arguments *a, int argc, char **argv, int *i) {
                                         "--threads", "--side",   "--compare"};
     const char *name = argv[*i];
     size_t which = 0;
+    if (strcmp(name, "--overwrite") == 0) return a->overwrite = true, DPPO_OK;
     while (which < sizeof names / sizeof *names && strcmp(names[which], name) != 0)
         which++;
     if (which == sizeof names / sizeof *names)
@@ -98,6 +101,8 @@ static dppo_status read_arguments(arguments *a, int argc, char **argv) {
             return dppo_fail(DPPO_INVALID, "%s: a second configuration", argv[i]);
     }
     if (!a->config) return dppo_fail(DPPO_INVALID, "which configuration? (--help)");
+    if (a->overwrite && a->resume)
+        return dppo_fail(DPPO_INVALID, "--overwrite and --resume exclude each other");
     if (a->compare && strcmp(a->side, "torch") == 0)
         return dppo_fail(DPPO_INVALID, "--compare torch: the first side must be c");
     return DPPO_OK;
@@ -155,6 +160,7 @@ static dppo_status run_config(const arguments *a, training *train, dppo_run_opti
     dppo_status status = DPPO_OK;
     options->folder = a->folder;
     options->resume = a->resume;
+    options->overwrite = a->overwrite;
     options->stop_after = a->stop_after;
     if (!a->folder) status = dppo_config_string(config, "logdir", &options->folder);
     if (status == DPPO_OK) status = choose_sides(a, options);

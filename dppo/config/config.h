@@ -75,6 +75,21 @@ dppo_status dppo_config_expand(const dppo_config *structures, const char *name, 
 void dppo_config_write_yaml(const dppo_config *node, dppo_text *text);
 void dppo_config_write_json(const dppo_config *node, dppo_text *text);
 
+/* What nobody asked for, for callers to whom a misspelt key must not go unnoticed. dppo_config_get(),
+ * dppo_config_item() and all that is built on them mark what they reach; a list that was reached counts with
+ * its scalars, and a copy counts as reading the original. dppo_config_forget() takes the marks away;
+ * dppo_config_unread() gives the first node without one, NULL when there is none (or no tree). */
+void dppo_config_forget(const dppo_config *root);
+const dppo_config *dppo_config_unread(const dppo_config *root);
+/* Appends the node's place: "network.mlp_dims.0". */
+void dppo_config_path(const dppo_config *node, dppo_text *text);
+
+/* Whether two trees say different things. The first difference is appended as "train.gamma: was 0.99, is
+ * 0.9"; keys (at any depth) for which `exempt` is true may differ. */
+typedef bool dppo_config_exempt(const char *key);
+bool dppo_config_differ(const dppo_config *before, const dppo_config *now, dppo_config_exempt *exempt,
+                        dppo_text *difference);
+
 /* The class name of `_target_`: the part after the last dot ("DiffusionMLP"); NULL when absent. */
 const char *dppo_config_target(const dppo_config *node);
 

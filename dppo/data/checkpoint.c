@@ -28,13 +28,33 @@ static dppo_status read_ours(const char *path, dppo_named *state) {
 }
 
 /* The first bytes decide, not the name: users rename files. */
-dppo_status dppo_checkpoint_read(const char *path, dppo_named *state) {
-    static const char hdf5[] = "\x89HDF\r\n\x1a\n";
+static dppo_status is_hdf5(const char *path, bool *hdf5) {
+    static const char magic[] = "\x89HDF\r\n\x1a\n";
     char start[8] = {0};
     FILE *file = fopen(path, "rbe");
     if (!file) return dppo_fail(DPPO_IO, "%s: %s", path, strerror(errno));
     size_t length = fread(start, 1, sizeof start, file);
     (void)fclose(file);
-    if (length == sizeof start && memcmp(start, hdf5, sizeof start) == 0) return read_ours(path, state);
-    return dppo_pt_read(path, state);
+    *hdf5 = length == sizeof start && memcmp(start, magic, sizeof start) == 0;
+    return DPPO_OK;
+}
+
+dppo_status dppo_checkpoint_read(const char *path, dppo_named *state) {
+    bool ours;
+    DPPO_TRY(is_hdf5(path, &ours));
+    return ours ? read_ours(path, state) : dppo_pt_read(path, state);
+}
+
+dppo_status dppo_checkpoint_config(const char *path, dppo_config **config) {
+    bool ours;
+    char *yaml = NULL;
+    *config = NULL;
+    DPPO_TRY(is_hdf5(path, &ours));
+    if (!ours) return DPPO_OK;
+    dppo_status status = dppo_hdf5_attribute(path, "config", &yaml);
+    if (status == DPPO_MISSING) return DPPO_OK;
+    DPPO_TRY(status);
+    if (yaml[0] != '\0') status = dppo_config_parse_yaml(yaml, path, config);
+    free(yaml);
+    return status;
 }

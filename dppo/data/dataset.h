@@ -74,5 +74,8 @@ dppo_status dppo_checkpoint_write(const char *path, const dppo_named *state, con
  * original's
  * ("model/...", "ema/...", "itr" or "epoch"). */
 dppo_status dppo_checkpoint_read(const char *path, dppo_named *state);
+/* The configuration of the run that wrote one of our checkpoints (owned by the caller); NULL where the
+ * checkpoint has none, as the original's. */
+dppo_status dppo_checkpoint_config(const char *path, dppo_config **config);
 
 #endif
