@@ -65,6 +65,24 @@ static void write_case(const char *name, const char *function, double recorded) 
     dppo_case_free(&c);
 }
 
+/* torch.clamp of [0, 1] between -1 and 1, as a recording may misspell it. */
+static void write_clamp(const char *name, const char *args, const char *init, const char *method,
+                        const char *input) {
+    static const int64_t shape[] = {2};
+    dppo_case c = {.function = strdup("torch.clamp"), .name = strdup("one")};
+    dppo_case_writer *writer;
+    assert_int_equal(dppo_config_parse_json(args, name, &c.args), DPPO_OK);
+    if (init) assert_int_equal(dppo_config_parse_json(init, name, &c.init), DPPO_OK);
+    if (method) c.method = strdup(method);
+    dppo_f32(dppo_named_add(&c.in, "input", DPPO_F32, 1, shape))[1] = 1;
+    if (input) assert_non_null(dppo_named_add(&c.in, input, DPPO_F32, 1, shape));
+    dppo_f32(dppo_named_add(&c.out, "result", DPPO_F32, 1, shape))[1] = 1;
+    assert_int_equal(dppo_case_writer_open(in_folder(name), "test", 0, NULL, true, &writer), DPPO_OK);
+    assert_int_equal(dppo_case_writer_add(writer, &c), DPPO_OK);
+    assert_int_equal(dppo_case_writer_finish(writer), DPPO_OK);
+    dppo_case_free(&c);
+}
+
 static int make_files(void **state) {
     (void)state;
     assert_non_null(mkdtemp(folder));
@@ -127,6 +145,35 @@ static void unknown_function_exits_3(void **state) {
     expect(files, 1, "0 passed, 1 failed, 1 skipped");
 }
 
+/* A name that no one asks for fails the case on each side and is named: it could change nothing, silently. */
+static void misspelt_names_fail(void **state) {
+    static const char good[] = "{\"min\": -1, \"max\": 1}";
+    static const struct {
+        const char *args, *init, *method, *input, *named;
+    } cases[] = {
+        {good, NULL, NULL, NULL, NULL},
+        {"{\"min\": -1, \"max\": 1, \"maxx\": 0}", NULL, NULL, NULL, "args/maxx: "},
+        {good, "{\"inplace\": {\"deep\": 1}}", NULL, NULL, "init/inplace: "},
+        {good, NULL, "clump", NULL, "method: clump "},
+        {good, NULL, NULL, "other", "in/other: "},
+        {"{\"min\": \"-1\", \"max\": 1}", NULL, NULL, NULL, "min: must be a float"},
+    };
+    static const char *const sides[] = {"c", "torch"};
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        const char *side = sides[i % 2], *named = cases[i / 2].named;
+        char arguments[1024], last[256];
+        write_clamp("clamp.h5", cases[i / 2].args, cases[i / 2].init, cases[i / 2].method,
+                    cases[i / 2].input);
+        (void)snprintf(arguments, sizeof arguments, "run --side %s --junit %s %s", side,
+                       in_folder("clamp.xml"), in_folder("clamp.h5"));
+        int status = run(arguments, last);
+        if (i % 2 == 1 && file_says("stderr", "no libtorch")) return;
+        assert_int_equal(status, named ? 1 : 0);
+        if (named) assert_true(file_says("clamp.xml", named));
+    }
+}
+
 static void patterns_select(void **state) {
     char arguments[1024], last[256];
     (void)state;
@@ -175,6 +222,7 @@ int main(void) {
         cmocka_unit_test(mismatch_exits_1),
         cmocka_unit_test(unreadable_file_exits_2_and_the_others_run),
         cmocka_unit_test(unknown_function_exits_3),
+        cmocka_unit_test(misspelt_names_fail),
         cmocka_unit_test(patterns_select),
         cmocka_unit_test(help_is_everywhere),
         cmocka_unit_test(show_and_bisect_find_the_place),

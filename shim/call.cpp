@@ -161,11 +161,40 @@ std::string Config::text(const char *path, const char *fallback) const {
 Shape Config::integers(const char *path) const {
     if (!has(path)) return {};
     const Config list = at(path);
-    if (dppo_config_type_of(list.node()) == DPPO_CONFIG_INT) return {integer(path)};
+    const dppo_config_type type = dppo_config_type_of(list.node());
+    if (type == DPPO_CONFIG_INT) return {integer(path)};
+    if (type != DPPO_CONFIG_LIST) invalid(std::string(path) + ": neither an int nor a list of ints");
     Shape values;
     for (size_t i = 0; i < list.size(); i++)
         values.push_back(list.item(i).integer(nullptr));
     return values;
+}
+
+void Config::expect(const char *path, int64_t value) const {
+    if (has(path) && integer(path) != value)
+        invalid(std::string(path) + ": " + std::to_string(integer(path)) + ", the tensors say " +
+                std::to_string(value));
+}
+
+void Config::expect(const char *path, at::IntArrayRef values) const {
+    if (!has(path)) return;
+    const Shape given = integers(path);
+    for (size_t i = 0; i < values.size(); i++)
+        if ((given.size() != 1 && given.size() != values.size()) ||
+            given[given.size() == 1 ? 0 : i] != values[i])
+            invalid(std::string(path) + ": " + c10::str(given) + ", the tensors say " + c10::str(values));
+}
+
+void Config::expect_flag(const char *path, bool value) const {
+    if (flag(path, value) != value)
+        invalid(std::string(path) + ": the tensors say " + (value ? "true" : "false"));
+}
+
+void Config::refuse(const char *path) const {
+    const bool off =
+        has(path) && dppo_config_type_of(at(path).node()) == DPPO_CONFIG_BOOL && !flag(path, false);
+    if (has(path) && !off)
+        throw Failure(DPPO_MISSING, std::string(path) + ": libtorch side has no such option");
 }
 
 bool Config::is_integer(const char *path) const {
@@ -173,7 +202,10 @@ bool Config::is_integer(const char *path) const {
 }
 
 std::vector<double> Config::numbers(const char *path) const {
+    if (!has(path)) return {};
     const Config list = at(path);
+    if (dppo_config_type_of(list.node()) != DPPO_CONFIG_LIST)
+        invalid(std::string(path) + ": not a list of numbers");
     std::vector<double> values;
     for (size_t i = 0; i < list.size(); i++)
         values.push_back(list.item(i).number(nullptr));
@@ -289,6 +321,7 @@ std::unique_ptr<Draws> torch_draws(torch::Dtype dtype) {
 // -- the call -------------------------------------------------------------------------------------
 
 Call::Call(const dppo_case &parity_case, torch::Dtype dtype) : case_(parity_case), dtype_(dtype) {
+    dppo_case_forget(&case_);
     seed();
     draws_ = case_.has_draws ? recorded_draws(case_.draws, dtype) : torch_draws(dtype);
 }
@@ -306,7 +339,8 @@ std::string Call::function() const {
     return case_.function;
 }
 
-std::string Call::method() const {
+std::string Call::method() {
+    method_used_ = true;
     return case_.method == nullptr ? "" : case_.method;
 }
 
@@ -487,7 +521,16 @@ void Call::backward(dppo_named *gradients) {
         if (found[i].defined()) put(gradients, names[i], found[i]);
 }
 
+// Whatever the case says and nobody asked for is misspelt, or not done on this side.
+void Call::all_used() const {
+    check(dppo_case_all_read(&case_, method_used_));
+    for (size_t i = 0; i < case_.in.count; i++)
+        if (inputs_.count(case_.in.entries[i].name) == 0)
+            invalid(std::string("in/") + case_.in.entries[i].name + ": the call does not use it");
+}
+
 void Call::finish(dppo_answer *answer) {
+    all_used();
     draws_->finish();
     for (size_t i = 0; i < case_.cotangent.count; i++) {
         const std::string name = case_.cotangent.entries[i].name;

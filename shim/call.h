@@ -71,6 +71,13 @@ class Config {
     Shape integers(const char *path) const; // a list, or one int; empty when absent
     bool is_integer(const char *path) const;
     std::vector<double> numbers(const char *path) const;
+    // What the tensors of a case tell already: where it is given it must say the same. One int stands for
+    // all values.
+    void expect(const char *path, int64_t value) const;
+    void expect(const char *path, at::IntArrayRef values) const;
+    void expect_flag(const char *path, bool value) const;
+    // An option that this side knows only switched off: DPPO_MISSING unless absent, null or false.
+    void refuse(const char *path) const;
 
   private:
     const dppo_config *node_;
@@ -105,7 +112,7 @@ class Call {
     }
     bool differentiable() const; // the case has cotangents
     std::string function() const;
-    std::string method() const; // "" when absent
+    std::string method(); // "" when absent
     Config init() const;
     Config args() const;
     Draws &draws() {
@@ -149,7 +156,8 @@ class Call {
     void output_int(const std::string &name, int64_t value);  // a python int: rank 0, int64
     void output_sequence(const std::vector<Tensor> &tensors); // "0", "1", ...
 
-    // For the framework: objective = sum of output * cotangent; its gradients, and all answers, into
+    // For the framework: fails when the case has an input, a key of args or init, or a method that the entry
+    // did not ask for. Objective = sum of output * cotangent; its gradients, and all answers, into
     // `answer`.
     void finish(dppo_answer *answer);
 
@@ -158,10 +166,12 @@ class Call {
     std::string recorded(const std::string &name) const; // the name of an input in the file
     Tensor convert(const dppo_tensor *tensor) const;
     Tensor leaf(const dppo_tensor *tensor) const;
+    void all_used() const;
     void backward(dppo_named *gradients);
 
     const dppo_case &case_;
     torch::Dtype dtype_;
+    bool method_used_ = false;
     std::unique_ptr<Draws> draws_;
     std::map<std::string, Tensor> inputs_, states_;
     NamedTensors outputs_, tracked_, state_after_;

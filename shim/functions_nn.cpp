@@ -23,15 +23,23 @@ static Shape per_dim(const Config &init, const char *name, int64_t fallback, siz
 
 // -- layers with parameters -----------------------------------------------------------------------
 
+static void check_linear(const Config &init, const Tensor &weight, const Tensor &bias) {
+    init.expect("in_features", weight.size(1));
+    init.expect("out_features", weight.size(0));
+    init.expect_flag("bias", bias.defined());
+}
+
 static void linear(Call &call) {
-    call.output("result",
-                torch::linear(call.input("input"), call.state("weight"), state_or_none(call, "bias")));
+    const Tensor weight = call.state("weight"), bias = state_or_none(call, "bias");
+    check_linear(call.init(), weight, bias);
+    call.output("result", torch::linear(call.input("input"), weight, bias));
 }
 
 static void layer_norm(Call &call) {
     const Config init = call.init();
     const double eps = init.number("eps", 1e-5);
     const Tensor weight = state_or_none(call, "weight");
+    init.expect_flag("elementwise_affine", weight.defined());
     call.output("result", torch::layer_norm(call.input("input"), init.integers("normalized_shape"), weight,
                                             state_or_none(call, "bias"), eps));
 }
@@ -39,6 +47,8 @@ static void layer_norm(Call &call) {
 static void group_norm(Call &call) {
     const Config init = call.init();
     const Tensor weight = state_or_none(call, "weight");
+    init.expect("num_channels", call.input("input").size(1));
+    init.expect_flag("affine", weight.defined());
     call.output("result", torch::group_norm(call.input("input"), init.integer("num_groups"), weight,
                                             state_or_none(call, "bias"), init.number("eps", 1e-5)));
 }
@@ -46,9 +56,21 @@ static void group_norm(Call &call) {
 using Convolution = Tensor (*)(const Tensor &, const Tensor &, const c10::optional<Tensor> &, at::IntArrayRef,
                                at::IntArrayRef, at::IntArrayRef, int64_t);
 
+// weight (out, in / groups, kernel..), transposed (in, out / groups, kernel..)
+static void check_convolution(const Config &init, const Tensor &weight, bool bias, bool transposed) {
+    const int64_t grouped = weight.size(1) * init.integer("groups", 1);
+    init.expect("in_channels", transposed ? weight.size(0) : grouped);
+    init.expect("out_channels", transposed ? grouped : weight.size(0));
+    init.expect("kernel_size", weight.sizes().slice(2));
+    init.expect_flag("bias", bias);
+    if (init.text("padding_mode", "zeros") != "zeros")
+        throw Failure(DPPO_MISSING, "padding_mode: libtorch side has zeros only");
+}
+
 template <Convolution function, size_t dims> static void convolution(Call &call) {
     const Config init = call.init();
     const Tensor weight = call.state("weight");
+    check_convolution(init, weight, call.has_state("bias"), false);
     call.output("result", function(call.input("input"), weight, state_or_none(call, "bias"),
                                    per_dim(init, "stride", 1, dims), per_dim(init, "padding", 0, dims),
                                    per_dim(init, "dilation", 1, dims), init.integer("groups", 1)));
@@ -57,6 +79,7 @@ template <Convolution function, size_t dims> static void convolution(Call &call)
 static void conv_transpose1d(Call &call) {
     const Config init = call.init();
     const Tensor weight = call.state("weight");
+    check_convolution(init, weight, call.has_state("bias"), true);
     call.output("result",
                 torch::conv_transpose1d(call.input("input"), weight, state_or_none(call, "bias"),
                                         per_dim(init, "stride", 1, 1), per_dim(init, "padding", 0, 1),
@@ -65,8 +88,11 @@ static void conv_transpose1d(Call &call) {
 }
 
 static void embedding(Call &call) {
-    call.output("result", torch::embedding(call.state("weight"), call.input("input"),
-                                           call.init().integer("padding_idx", -1)));
+    const Tensor weight = call.state("weight");
+    call.init().expect("num_embeddings", weight.size(0));
+    call.init().expect("embedding_dim", weight.size(1));
+    call.output("result",
+                torch::embedding(weight, call.input("input"), call.init().integer("padding_idx", -1)));
 }
 
 // -- attention ------------------------------------------------------------------------------------
@@ -122,6 +148,10 @@ static void multihead_attention(Call &call) {
     const Tensor query = prepared("query"), key = call.has("key") ? prepared("key") : query;
     const Tensor value = call.has("value") ? prepared("value") : key;
     const int64_t T = query.size(0), B = query.size(1), E = query.size(2), H = init.integer("num_heads");
+    init.expect("embed_dim", E);
+    init.expect_flag("bias", call.has_state("in_proj_bias"));
+    for (const char *option : {"add_bias_kv", "add_zero_attn", "kdim", "vdim"})
+        init.refuse(option);
     std::vector<Tensor> qkv =
         project(query, key, value, call.state("in_proj_weight"), state_or_none(call, "in_proj_bias"));
     for (Tensor &each : qkv)
@@ -210,15 +240,26 @@ static Parameters of_state(Call &call) {
     return [&call](const std::string &name) { return call.has_state(name) ? call.state(name) : Tensor(); };
 }
 
+// What a description says of a layer's tensors, for the layers that have some.
+static void check_layer(const Config &init, const Tensor &weight, const Tensor &bias) {
+    if (init.target() == "Linear") {
+        check_linear(init, weight, bias);
+    } else if (init.target() == "LayerNorm") {
+        init.expect_flag("elementwise_affine", weight.defined());
+        if (weight.defined()) init.expect("normalized_shape", weight.sizes());
+    }
+}
+
 // One layer of a container, built from its `_target_`; its parameters are "<index>.weight", ...
 static Tensor layer(Call &call, const Config &init, const std::string &prefix, const Parameters &parameters,
                     const Tensor &input) {
     const std::string kind = init.target();
-    if (kind == "Linear")
-        return torch::linear(input, parameters(prefix + "weight"), parameters(prefix + "bias"));
+    const Tensor weight = parameters(prefix + "weight"), bias = parameters(prefix + "bias");
+    check_layer(init, weight, bias);
+    if (kind == "Linear") return torch::linear(input, weight, bias);
     if (kind == "LayerNorm")
-        return torch::layer_norm(input, init.integers("normalized_shape"), parameters(prefix + "weight"),
-                                 parameters(prefix + "bias"), init.number("eps", 1e-5));
+        return torch::layer_norm(input, init.integers("normalized_shape"), weight, bias,
+                                 init.number("eps", 1e-5));
     if (kind == "Dropout")
         return torch::dropout(input, init.number("p", 0.5), call.args().flag("training", true));
     if (kind == "ReLU") return torch::relu(input);
@@ -291,6 +332,14 @@ static void stack_module_state(Call &call) {
             members[item.first].push_back(item.second);
     }
     if (members.empty()) invalid("in/models: absent");
+    const Config modules = call.init().at("modules");
+    for (size_t i = 0; i < modules.size(); i++) {
+        const auto first = [&](const std::string &name) {
+            const auto found = members.find(std::to_string(i) + "." + name);
+            return found == members.end() ? Tensor() : found->second[0];
+        };
+        check_layer(modules.item(i), first("weight"), first("bias"));
+    }
     for (const auto &item : members)
         call.output(item.first, torch::stack(item.second).detach());
 }

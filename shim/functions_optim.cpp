@@ -15,6 +15,8 @@ template <typename Options> static Options optimizer_options(const Config &init)
     options.lr(init.number("lr", options.lr()));
     options.eps(init.number("eps", options.eps()));
     options.weight_decay(init.number("weight_decay", options.weight_decay()));
+    for (const char *option : {"maximize", "foreach", "capturable", "differentiable", "fused"})
+        init.refuse(option);
     return options.amsgrad(init.flag("amsgrad", false));
 }
 

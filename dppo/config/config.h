@@ -75,18 +75,21 @@ dppo_status dppo_config_expand(const dppo_config *structures, const char *name, 
 void dppo_config_write_yaml(const dppo_config *node, dppo_text *text);
 void dppo_config_write_json(const dppo_config *node, dppo_text *text);
 
+/* Whether a key, at any depth, is of no account to the question asked. */
+typedef bool dppo_config_exempt(const char *key);
+
 /* What nobody asked for, for callers to whom a misspelt key must not go unnoticed. dppo_config_get(),
- * dppo_config_item() and all that is built on them mark what they reach; a list that was reached counts with
- * its scalars, and a copy counts as reading the original. dppo_config_forget() takes the marks away;
- * dppo_config_unread() gives the first node without one, NULL when there is none (or no tree). */
+ * dppo_config_item() and all that is built on them mark what they reach, in a copy of a tree the copy's
+ * nodes; a list that was reached counts with its scalars. dppo_config_forget() takes the marks away;
+ * dppo_config_unread() gives the first node without one that is neither null nor exempt (may be NULL), or
+ * NULL when there is none, or no tree. */
 void dppo_config_forget(const dppo_config *root);
-const dppo_config *dppo_config_unread(const dppo_config *root);
+const dppo_config *dppo_config_unread(const dppo_config *root, dppo_config_exempt *exempt);
 /* Appends the node's place: "network.mlp_dims.0". */
 void dppo_config_path(const dppo_config *node, dppo_text *text);
 
 /* Whether two trees say different things. The first difference is appended as "train.gamma: was 0.99, is
- * 0.9"; keys (at any depth) for which `exempt` is true may differ. */
-typedef bool dppo_config_exempt(const char *key);
+ * 0.9"; exempt keys may differ. */
 bool dppo_config_differ(const dppo_config *before, const dppo_config *now, dppo_config_exempt *exempt,
                         dppo_text *difference);
 

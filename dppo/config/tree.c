@@ -189,7 +189,9 @@ dppo_config *dppo_config_child(const dppo_config *map, const char *key, size_t l
 const dppo_config *dppo_config_get(const dppo_config *node, const char *path) {
     while (node && path && *path) {
         size_t length = strcspn(path, ".");
-        node = dppo_config_child(node, path, length);
+        dppo_config *child = dppo_config_child(node, path, length);
+        if (child) child->read = true;
+        node = child;
         path += length;
         if (*path == '.') path++;
     }
@@ -234,7 +236,29 @@ size_t dppo_config_count(const dppo_config *node) {
 }
 
 const dppo_config *dppo_config_item(const dppo_config *node, size_t index) {
-    return node && index < node->count ? node->items[index] : NULL;
+    if (!node || index >= node->count) return NULL;
+    node->items[index]->read = true;
+    return node->items[index];
+}
+
+void dppo_config_forget(const dppo_config *root) {
+    for (size_t i = 0; i < dppo_config_count(root); i++) {
+        root->items[i]->read = false;
+        dppo_config_forget(root->items[i]);
+    }
+}
+
+const dppo_config *dppo_config_unread(const dppo_config *root, dppo_config_exempt *exempt) {
+    for (size_t i = 0; i < dppo_config_count(root); i++) {
+        const dppo_config *item = root->items[i], *inside = NULL;
+        bool leaf = item->type != DPPO_CONFIG_LIST && item->type != DPPO_CONFIG_MAP;
+        bool excused = item->type == DPPO_CONFIG_NULL || (leaf && root->type == DPPO_CONFIG_LIST) ||
+                       (root->keys && exempt && exempt(root->keys[i]));
+        if (excused) continue;
+        if (!item->read) return item;
+        if (!leaf && (inside = dppo_config_unread(item, exempt)) != NULL) return inside;
+    }
+    return NULL;
 }
 
 const char *dppo_config_key(const dppo_config *map, size_t index) {

@@ -4,6 +4,8 @@
 
 #include "config/config.h"
 
+#include <stdatomic.h>
+
 /* Limits on what a file may ask of us: nesting (the readers recurse), and nodes and bytes that aliases and
  * interpolations may copy (a few hundred bytes of text can otherwise expand to gigabytes). */
 enum { DPPO_CONFIG_DEPTH = 64, DPPO_CONFIG_NODES = 1 << 20, DPPO_CONFIG_TEXT = 1 << 20 };
@@ -16,6 +18,7 @@ struct dppo_config {
     int line;                /* in the source; 0 when made by a program */
     dppo_config *parent;     /* borrowed; NULL at the root */
     char *source;            /* of a root: the file's name, owned; else NULL */
+    atomic_bool read;        /* somebody asked for it; threads may read one tree */
     bool boolean;
     int64_t integer;
     double number;
@@ -36,8 +39,6 @@ size_t dppo_config_size(const dppo_config *node); /* nodes of the subtree */
 /* The node at a dotted path below `root`, made (as maps) where it is missing. */
 dppo_status dppo_config_make(dppo_config *root, const char *path, dppo_config **node);
 
-/* "train.lr_scheduler.min_lr" or "(root)"; appended. */
-void dppo_config_path(const dppo_config *node, dppo_text *text);
 /* dppo_fail() with "file:line: path: " in front. */
 dppo_status dppo_config_fail(const dppo_config *node, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -17,6 +17,8 @@ struct dppo_call {
     dppo_answer *answer;
     dppo_generator *generator;
     dppo_context *context;
+    bool *used; /* (leaves.count): the entry asked for it */
+    bool method_used;
     dppo_named leaves; /* copies of the inputs: a call may write to them and gives them gradients */
     output *outputs;
     size_t output_count, output_capacity;
@@ -38,9 +40,30 @@ struct dppo_context *dppo_call_context(dppo_call *call) {
     return call->context;
 }
 
+/* The leaf of that name, marked as used. */
+static dppo_tensor *use_leaf(dppo_call *call, const char *name) {
+    for (size_t i = 0; i < call->leaves.count; i++) {
+        if (strcmp(call->leaves.entries[i].name, name) != 0) continue;
+        call->used[i] = true;
+        return call->leaves.entries[i].tensor;
+    }
+    return NULL;
+}
+
 dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name) {
-    dppo_tensor *tensor = dppo_named_get(&call->leaves, name);
-    return !tensor && strcmp(name, "input") == 0 ? dppo_named_get(&call->leaves, "self") : tensor;
+    dppo_tensor *tensor = use_leaf(call, name);
+    return !tensor && strcmp(name, "input") == 0 ? use_leaf(call, "self") : tensor;
+}
+
+const dppo_named *dppo_call_inputs(dppo_call *call, const char *prefix) {
+    for (size_t i = 0; i < call->leaves.count; i++)
+        if (strncmp(call->leaves.entries[i].name, prefix, strlen(prefix)) == 0) call->used[i] = true;
+    return &call->parity_case->in;
+}
+
+const char *dppo_call_method(dppo_call *call) {
+    call->method_used = true;
+    return call->parity_case->method;
 }
 
 dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor) {
@@ -167,6 +190,8 @@ dppo_status dppo_call_report_state(dppo_call *call) {
 /* Inputs become leaves: they want gradients when they are floating and the case has cotangents. */
 static dppo_status make_leaves(dppo_call *call) {
     DPPO_TRY(dppo_named_merge(&call->leaves, "", &call->parity_case->in));
+    call->used = calloc(call->leaves.count + 1, sizeof *call->used);
+    if (!call->used) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
     for (size_t i = 0; i < call->leaves.count; i++) {
         dppo_tensor *leaf = call->leaves.entries[i].tensor;
         bool floating = leaf->dtype == DPPO_F32 || leaf->dtype == DPPO_F64;
@@ -260,11 +285,65 @@ static dppo_status differentiate(dppo_call *call) {
     return report_parameter_gradients(call);
 }
 
+/* Arguments of the original's constructors that change nothing of what is computed, here or there. */
+static bool neutral(const char *key) {
+    return strcmp(key, "device") == 0 || strcmp(key, "obs_dim") == 0;
+}
+
+static dppo_status all_read(const dppo_config *tree, const char *group) {
+    const dppo_config *unread = dppo_config_unread(tree, neutral);
+    if (!unread) return DPPO_OK;
+    dppo_text path = {0};
+    dppo_config_path(unread, &path);
+    dppo_status status =
+        dppo_fail(DPPO_INVALID, "%s/%s: the function does not use it", group, path.bytes ? path.bytes : "?");
+    dppo_text_free(&path);
+    return status;
+}
+
+void dppo_case_forget(const dppo_case *parity_case) {
+    dppo_config_forget(parity_case->args);
+    dppo_config_forget(parity_case->init);
+}
+
+/* The class of a method, or of a network's forward, may be named again in init. */
+static dppo_status check_target(const dppo_case *parity_case) {
+    const char *function = parity_case->function;
+    const dppo_config *unread = dppo_config_unread(parity_case->init, neutral);
+    if (!unread || unread != dppo_config_get(parity_case->init, "_target_")) return DPPO_OK;
+    const char *target = dppo_config_target(parity_case->init);
+    size_t length = strcspn(function, ".");
+    if (target && strlen(target) == length && strncmp(target, function, length) == 0) return DPPO_OK;
+    return dppo_fail(DPPO_INVALID, "init/_target_: %s, but the function is %s", target ? target : "no text",
+                     function);
+}
+
+dppo_status dppo_case_all_read(const dppo_case *parity_case, bool method_used) {
+    const char *method = parity_case->method, *dot = strrchr(parity_case->function, '.');
+    if (method && !method_used && !(dot && strcmp(dot + 1, method) == 0))
+        return dppo_fail(DPPO_INVALID, "method: %s is not one of %s", method, parity_case->function);
+    DPPO_TRY(all_read(parity_case->args, "args"));
+    DPPO_TRY(check_target(parity_case));
+    return all_read(parity_case->init, "init");
+}
+
+/* A misspelt name must not silently change what is tested. */
+static dppo_status all_used(const dppo_call *call) {
+    DPPO_TRY(dppo_case_all_read(call->parity_case, call->method_used));
+    for (size_t i = 0; i < call->leaves.count; i++)
+        if (!call->used[i])
+            return dppo_fail(DPPO_INVALID, "in/%s: the function does not use it",
+                             call->leaves.entries[i].name);
+    return DPPO_OK;
+}
+
 /* Forward, draws all used, backward, state afterwards. */
 static dppo_status run(dppo_call *call, const dppo_entry *entry) {
+    dppo_case_forget(call->parity_case);
     DPPO_TRY(prepare(call));
     DPPO_TRY(entry->call(call));
     DPPO_TRY(dppo_context_status(call->context));
+    DPPO_TRY(all_used(call));
     if (call->parity_case->has_draws) DPPO_TRY(dppo_generator_end_replay(call->generator));
     DPPO_TRY(differentiate(call));
     if (!call->report_state) return DPPO_OK;
@@ -289,6 +368,7 @@ dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer) {
     if (call.module) dppo_module_free(call.module);
     dppo_generator_free(call.generator);
     dppo_named_free(&call.leaves);
+    free(call.used);
     for (size_t i = 0; i < call.output_count; i++)
         free(call.outputs[i].name);
     free(call.outputs);

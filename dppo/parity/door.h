@@ -35,6 +35,11 @@ void dppo_answer_free(dppo_answer *answer);
  * gradient entry. */
 typedef dppo_status dppo_side_call(const dppo_case *parity_case, dppo_answer *answer);
 
+/* For both sides, around a call: whatever args and init say and nobody read is DPPO_INVALID, except what is
+ * neutral (device, obs_dim, null); so is a method that neither ends the function's name nor was asked for. */
+void dppo_case_forget(const dppo_case *parity_case);
+dppo_status dppo_case_all_read(const dppo_case *parity_case, bool method_used);
+
 /* A function of the C side. cx has the case's generator (replaying draws, or seeded) and gradients on when
  * there are cotangents; state and inputs are leaves. */
 typedef struct dppo_call dppo_call;
@@ -52,6 +57,10 @@ struct dppo_context *dppo_call_context(dppo_call *call);
  * recorded as in/self. */
 dppo_status dppo_call_input(dppo_call *call, const char *name, dppo_tensor **tensor);
 dppo_tensor *dppo_call_input_or_null(dppo_call *call, const char *name);
+/* The inputs as recorded, for an entry that reads those whose names start with `prefix` itself. An input that
+ * was asked for by none of these three fails the call, as unread keys do. */
+const dppo_named *dppo_call_inputs(dppo_call *call, const char *prefix);
+const char *dppo_call_method(dppo_call *call); /* NULL when the case names none */
 /* Arguments shared by entries. Lists of ints may be one int. */
 typedef struct dppo_int_list {
     int64_t values[DPPO_MAX_DIMS];

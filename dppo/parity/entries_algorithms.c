@@ -13,7 +13,7 @@
 
 /* An input that must be there, be float64 and have `ndim` dims. */
 static dppo_status float64_input(dppo_call *call, const char *name, int ndim, dppo_tensor **tensor) {
-    DPPO_TRY(dppo_named_require(&dppo_call_case(call)->in, name, DPPO_F64, tensor));
+    DPPO_TRY(dppo_named_require(dppo_call_inputs(call, name), name, DPPO_F64, tensor));
     if ((*tensor)->ndim == ndim) return DPPO_OK;
     return dppo_fail(DPPO_INVALID, "in/%s: %d dims, not %d", name, (*tensor)->ndim, ndim);
 }

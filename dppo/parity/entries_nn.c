@@ -235,7 +235,7 @@ typedef struct given {
 } given;
 
 static dppo_status given_parameters(dppo_call *call, given *g) {
-    const dppo_named *in = &dppo_call_case(call)->in;
+    const dppo_named *in = dppo_call_inputs(call, "params/");
     g->count = 0;
     for (size_t i = 0; i < in->count; i++) {
         if (strncmp(in->entries[i].name, "params/", 7) != 0) continue;
@@ -282,7 +282,7 @@ static dppo_status stack_members(dppo_call *call, size_t count, dppo_sequential 
         (void)snprintf(prefix, sizeof prefix, "models/%zu/", n);
         DPPO_TRY(
             dppo_sequential_new(dppo_config_get(init_of(call), "modules"), "Sequential", NULL, &members[n]));
-        dppo_status status = dppo_named_extract(&state, prefix, &dppo_call_case(call)->in);
+        dppo_status status = dppo_named_extract(&state, prefix, dppo_call_inputs(call, prefix));
         if (status == DPPO_OK) status = dppo_module_load_state_dict(&members[n]->module, "", &state, true);
         dppo_named_free(&state);
         DPPO_TRY(status);
@@ -392,7 +392,7 @@ static dppo_status call_register_buffer(dppo_call *call) {
 /* The class alone: its `method`, log_prob when none is named, through the method's own entry. */
 static dppo_status call_distribution(dppo_call *call) {
     const dppo_case *parity_case = dppo_call_case(call);
-    const char *method = parity_case->method ? parity_case->method : "log_prob";
+    const char *named = dppo_call_method(call), *method = named ? named : "log_prob";
     char name[PATH];
     size_t count;
     const dppo_entry *entries = dppo_c_entries(&count);
