@@ -1,6 +1,7 @@
 /* Files: what is written comes back, what is damaged or hostile is refused with its name, and an old file
  * survives a failed write. */
 #include "data/dataset.h"
+#include "envs/scaling.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -698,16 +699,63 @@ static void test_normalization_refused(void **unused) {
     dppo_named_free(&map);
 }
 
+/* One NaN would make a whole column of observations NaN, and then every weight: it is named where it is read.
+ */
+static void test_not_finite_is_refused(void **unused) {
+    (void)unused;
+    static const char *const names[] = {"obs_min", "obs_max", "action_min", "action_max"};
+    dppo_named map = {0};
+    dppo_normalization n;
+    dppo_scaling scaling;
+    for (size_t i = 0; i < 4; i++)
+        (void)dppo_named_add(&map, names[i], i < 2 ? DPPO_F32 : DPPO_F64, 1, (int64_t[]){2});
+    dppo_f32(dppo_named_get(&map, "obs_max"))[1] = NAN;
+    assert_ok(dppo_npz_write(in_folder("nan.npz"), &map, false));
+    assert_refused(dppo_normalization_read(in_folder("nan.npz"), &n), "nan.npz: obs_max", "(1,) is nan");
+    assert_refused(dppo_scaling_read(in_folder("nan.npz"), 2, 2, &scaling), "nan.npz: obs_max",
+                   "(1,) is nan");
+    dppo_f32(dppo_named_get(&map, "obs_max"))[1] = 0;
+    dppo_f64(dppo_named_get(&map, "action_min"))[0] = -INFINITY;
+    assert_ok(dppo_npz_write(in_folder("nan.npz"), &map, false));
+    assert_refused(dppo_normalization_read(in_folder("nan.npz"), &n), "nan.npz: action_min", "(0,) is -inf");
+    dppo_named_free(&map);
+
+    dppo_d4rl data = made(), again;
+    observations[5] = NAN; /* row 2, column 1 */
+    assert_ok(dppo_d4rl_write(in_folder("nan.hdf5"), &data, NULL));
+    assert_refused(dppo_d4rl_read(in_folder("nan.hdf5"), &again), "nan.hdf5: observations", "(2, 1) is nan");
+    data = made();
+
+    (void)dppo_named_add(&map, "states", DPPO_F32, 2, (int64_t[]){3, 1});
+    dppo_f32(dppo_named_add(&map, "actions", DPPO_F32, 2, (int64_t[]){3, 1}))[2] = INFINITY;
+    *dppo_i64(dppo_named_add(&map, "traj_lengths", DPPO_I64, 1, (int64_t[]){1})) = 3;
+    assert_ok(dppo_npz_write(in_folder("train.npz"), &map, false));
+    dppo_config *config = dataset_config(2, 1, 0);
+    dppo_sequence_dataset *dataset;
+    assert_refused(dppo_sequence_dataset_new(config, &dataset), "train.npz: actions", "(2, 0) is inf");
+    dppo_config_free(config);
+    dppo_named_free(&map);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hdf5_round_trip),    cmocka_unit_test(test_files_are_reproducible),
-        cmocka_unit_test(test_hdf5_foreign_types), cmocka_unit_test(test_hdf5_hostile),
-        cmocka_unit_test(test_npz_round_trip),     cmocka_unit_test(test_npz_headers),
-        cmocka_unit_test(test_npz_checksum),       cmocka_unit_test(test_damaged_files),
-        cmocka_unit_test(test_pt_values),          cmocka_unit_test(test_pt_refused),
-        cmocka_unit_test(test_checkpoint),         cmocka_unit_test(test_failed_write_keeps_the_old_file),
-        cmocka_unit_test(test_d4rl_round_trip),    cmocka_unit_test(test_d4rl_to_sequences),
-        cmocka_unit_test(test_sequences),          cmocka_unit_test(test_normalization_refused),
+        cmocka_unit_test(test_hdf5_round_trip),
+        cmocka_unit_test(test_files_are_reproducible),
+        cmocka_unit_test(test_hdf5_foreign_types),
+        cmocka_unit_test(test_hdf5_hostile),
+        cmocka_unit_test(test_npz_round_trip),
+        cmocka_unit_test(test_npz_headers),
+        cmocka_unit_test(test_npz_checksum),
+        cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_pt_values),
+        cmocka_unit_test(test_pt_refused),
+        cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_failed_write_keeps_the_old_file),
+        cmocka_unit_test(test_d4rl_round_trip),
+        cmocka_unit_test(test_d4rl_to_sequences),
+        cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_normalization_refused),
+        cmocka_unit_test(test_not_finite_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

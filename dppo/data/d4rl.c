@@ -38,6 +38,7 @@ static dppo_status column(const column_set *set, const char *name, bool optional
     if (!fits)
         return dppo_fail(DPPO_FORMAT, "%s: %s: shape %s does not go with %lld rows", set->path, name,
                          dppo_shape_text(from->ndim, from->shape, shape, sizeof shape), (long long)set->rows);
+    DPPO_TRY(dppo_check_finite(set->path, name, from));
     if (width) *width = from->shape[1];
     *out = malloc((size_t)dppo_numel(from) * dppo_dtype_size(dtype) + 1);
     if (!*out) return dppo_fail(DPPO_NO_MEMORY, "%s: %s: out of memory", set->path, name);

@@ -18,6 +18,10 @@ dppo_status dppo_hdf5_write(const char *path, const dppo_named *entries, const c
 /* A string attribute of the root (owned by the caller), DPPO_MISSING when absent. */
 dppo_status dppo_hdf5_attribute(const char *path, const char *name, char **value);
 
+/* DPPO_FORMAT, naming file, array and the first index, when an array of floats holds NaN or an infinity: one
+ * of them would spread through everything that is scaled with it or learned from it. */
+dppo_status dppo_check_finite(const char *path, const char *name, const dppo_tensor *array);
+
 /* .npz: little-endian f4, f8, i1..i8, u1, b1, C order; stored or deflated. */
 dppo_status dppo_npz_read(const char *path, dppo_named *into);
 dppo_status dppo_npz_write(const char *path, const dppo_named *entries, bool compressed);

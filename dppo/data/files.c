@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,21 @@ dppo_status dppo_file_add_bytes(const char *path, const char *name, const uint8_
     if (is_bool && count > 0) memcpy(tensor->data, bytes, (size_t)count);
     for (int64_t i = 0; !is_bool && i < count; i++)
         dppo_i64(tensor)[i] = bytes[i];
+    return DPPO_OK;
+}
+
+dppo_status dppo_check_finite(const char *path, const char *name, const dppo_tensor *array) {
+    if (array->dtype != DPPO_F32 && array->dtype != DPPO_F64) return DPPO_OK;
+    for (int64_t i = 0, count = dppo_numel(array); i < count; i++) {
+        double value = dppo_tensor_at(array, i);
+        if (isfinite(value)) continue;
+        char place[128];
+        int64_t index[DPPO_MAX_DIMS] = {0}, rest = i;
+        for (int d = array->ndim - 1; d >= 0; rest /= array->shape[d--])
+            index[d] = rest % array->shape[d];
+        return dppo_fail(DPPO_FORMAT, "%s: %s: element %s is %g", path, name,
+                         dppo_shape_text(array->ndim, index, place, sizeof place), value);
+    }
     return DPPO_OK;
 }
 

@@ -11,6 +11,7 @@ static dppo_status vector(const char *path, const dppo_named *arrays, const char
     if (tensor->ndim != 1 || tensor->shape[0] < 1 || (*count && tensor->shape[0] != *count))
         return dppo_fail(DPPO_FORMAT, "%s: %s: shape %s is not a vector of its dimension", path, name,
                          dppo_shape_text(tensor->ndim, tensor->shape, shape, sizeof shape));
+    DPPO_TRY(dppo_check_finite(path, name, tensor));
     *count = tensor->shape[0];
     *out = malloc((size_t)*count * sizeof **out);
     if (!*out) return dppo_fail(DPPO_NO_MEMORY, "%s: out of memory", path);

@@ -31,6 +31,7 @@ static dppo_status matrix(const char *path, const dppo_named *arrays, const char
     if (tensor->ndim != 2 || tensor->shape[0] < rows || tensor->shape[1] < 1)
         return dppo_fail(DPPO_FORMAT, "%s: %s: shape %s, but traj_lengths add up to %lld rows", path, name,
                          dppo_shape_text(tensor->ndim, tensor->shape, shape, sizeof shape), (long long)rows);
+    DPPO_TRY(dppo_check_finite(path, name, tensor));
     *columns = tensor->shape[1];
     *out = malloc((size_t)(rows * *columns) * sizeof **out + 1);
     if (!*out) return dppo_fail(DPPO_NO_MEMORY, "%s: out of memory", path);

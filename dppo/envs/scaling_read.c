@@ -17,6 +17,7 @@ static dppo_status take(const char *path, const dppo_named *file, const char *ke
         return dppo_fail(DPPO_INVALID, "%s: \"%s\" has shape %s, the environment needs (%lld)", path, key,
                          dppo_shape_text(tensor->ndim, tensor->shape, shape, sizeof shape), (long long)size);
     }
+    DPPO_TRY(dppo_check_finite(path, key, tensor));
     *values = malloc((size_t)size * sizeof **values);
     if (*values == NULL) return dppo_fail(DPPO_NO_MEMORY, "%s: no memory", path);
     for (int64_t i = 0; i < size; i++)
