@@ -236,6 +236,24 @@ static void test_resumed_run_with_a_learned_eta_is_the_straight_run(void **state
     dppo_config_free(config);
 }
 
+/* After 8 iterations the fine-tuned steps go from 3 to 2 and the fine-tuned actor becomes the base: a
+ * checkpoint of a later iteration goes on from there. */
+static void test_resumed_annealing_is_the_straight_run(void **state) {
+    (void)state;
+    dppo_config *config = small_diffusion("train.batch_size=48");
+    assert_int_equal(dppo_config_override(config, "+model.ft_denoising_steps_d=1"), DPPO_OK);
+    assert_int_equal(dppo_config_override(config, "+model.ft_denoising_steps_t=8"), DPPO_OK);
+    assert_int_equal(dppo_config_override(config, "train.n_train_itr=13"), DPPO_OK);
+    run(dppo_train, config, "annealed", NULL, -1, NULL);
+    run(dppo_train, config, "annealed_resumed", NULL, 10, NULL);
+    char *checkpoint = strdup(in_folder("annealed_resumed/checkpoint/state_9.h5"));
+    run(dppo_train, config, "annealed_resumed", checkpoint, -1, NULL);
+    assert_same_checkpoint("annealed/checkpoint/state_12.h5", "annealed_resumed/checkpoint/state_12.h5");
+    assert_same_metrics("annealed", "annealed_resumed");
+    free(checkpoint);
+    dppo_config_free(config);
+}
+
 static void test_resumed_gaussian_ppo_is_the_straight_run(void **state) {
     (void)state;
     dppo_config *config = small_gaussian();
@@ -448,6 +466,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_dppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_run_with_a_learned_eta_is_the_straight_run),
+        cmocka_unit_test(test_resumed_annealing_is_the_straight_run),
         cmocka_unit_test(test_resumed_gaussian_ppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_gmm_ppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_pretraining_is_the_straight_run),

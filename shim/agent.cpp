@@ -78,6 +78,11 @@ double Trained::lr() const {
     return static_cast<const torch::optim::AdamWOptions &>(optimizer_.param_groups()[0].options()).lr();
 }
 
+void Trained::keep_zero_gradients() {
+    for (Tensor &parameter : parameters_)
+        if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
+}
+
 void Trained::step_schedule() {
     schedule_.step();
     set_lr(schedule_.lr());

@@ -36,6 +36,8 @@ class Trained {
     void step() {
         optimizer_.step();
     }
+    // For parameters that lost their gradient to a reload: momentum and weight decay move them on.
+    void keep_zero_gradients();
     void step_schedule();
     double lr() const;
     double grad_norm() const; // 2-norm over all gradients, in float64

@@ -79,6 +79,8 @@ class PpoAgent : public Agent {
 
     PpoOptions options_;
 
+    std::unique_ptr<Trained> actor_trained_, critic_trained_;
+
   private:
     Data prepare(const dppo_rollout &rollout);
     std::vector<double> scaled_reward(const dppo_rollout &rollout);
@@ -86,7 +88,6 @@ class PpoAgent : public Agent {
     dppo_trace_row minibatch_step(const Data &data, const Tensor &indices, bool train_actor);
     double explained_variance(const Data &data) const;
 
-    std::unique_ptr<Trained> actor_trained_, critic_trained_;
     RewardScaler scaler_;
 };
 
@@ -303,8 +304,11 @@ class TrainPPODiffusionAgent : public PpoAgent {
         const int64_t target = from_c(count).item<int64_t>();
         if (target < model_->annealing_count())
             invalid("ft_denoising_steps_cnt: the state is older than this agent, load it into a fresh one");
+        const Tensor before = actor().parameters()[0];
         while (model_->annealing_count() < target)
             model_->step();
+        // The optimizer's own parameters have left the fine-tuned actor, with a gradient of zeros.
+        if (!before.is_same(actor().parameters()[0])) actor_trained_->keep_zero_gradients();
         PpoAgent::load(state);
     }
 

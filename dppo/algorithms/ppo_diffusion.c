@@ -193,12 +193,35 @@ static dppo_status save(const dppo_agent *agent, dppo_named *state) {
                               dppo_diffusion_of(agent->model)->ft_denoising_steps_cnt);
 }
 
-static dppo_status load(dppo_agent *agent, const dppo_named *state) {
-    dppo_tensor *count;
-    DPPO_TRY(dppo_ppo_load((dppo_ppo *)agent, state));
-    DPPO_TRY(dppo_named_require(state, "ft_denoising_steps_cnt", DPPO_I64, &count));
-    dppo_diffusion_of(agent->model)->ft_denoising_steps_cnt = *dppo_i64(count);
+/* The optimizer goes on with the parameters it was made for, which annealing has frozen: they get no gradient
+ * any more, but keep one of zeros from earlier updates, so that momentum and weight decay still move them. */
+static dppo_status keep_zero_gradients(dppo_trained *trained) {
+    for (size_t i = 0; i < trained->count; i++) {
+        dppo_tensor *parameter = trained->parameters[i];
+        if (parameter->grad) continue;
+        parameter->grad = dppo_tensor_heap(parameter->dtype, parameter->ndim, parameter->shape);
+        if (!parameter->grad) return dppo_fail(DPPO_NO_MEMORY, "no memory for a gradient");
+    }
     return DPPO_OK;
+}
+
+/* Annealing replaces networks and shortens chains: it is repeated up to the saved count, then values are
+ * loaded. */
+static dppo_status load(dppo_agent *agent, const dppo_named *state) {
+    dppo_diffusion *model = dppo_diffusion_of(agent->model);
+    bool anneals = model->ft_denoising_steps_d > 0 && model->ft_denoising_steps_t > 0;
+    dppo_tensor *count;
+    DPPO_TRY(dppo_named_require(state, "ft_denoising_steps_cnt", DPPO_I64, &count));
+    int64_t target = *dppo_i64(count), now = model->ft_denoising_steps_cnt;
+    if (target < (anneals ? now : 0) || target > (int64_t)1 << 24)
+        return dppo_fail(DPPO_INVALID, "ft_denoising_steps_cnt: %lld, this agent is at %lld",
+                         (long long)target, (long long)now);
+    while (anneals && model->ft_denoising_steps_cnt < target)
+        DPPO_TRY(dppo_vpg_diffusion_step(agent->model));
+    model->ft_denoising_steps_cnt = target;
+    if (anneals && target >= model->ft_denoising_steps_t)
+        DPPO_TRY(keep_zero_gradients(&((dppo_ppo *)agent)->actor));
+    return dppo_ppo_load((dppo_ppo *)agent, state);
 }
 
 const dppo_algorithm dppo_ppo_diffusion = {

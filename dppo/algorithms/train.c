@@ -34,6 +34,7 @@ typedef struct trainer {
     int lane_count;
     dppo_agent *forced; /* of the second class, made when the free runs have parted */
     int64_t n_train_itr, val_freq, save_model_freq, n_steps, act_steps, itr, env_steps;
+    int64_t ft_denoising_steps, anneal_by, anneal_every; /* 0 for policies without chains */
     bool force_train, reset_at_iteration;
     double threshold;
     dppo_text metrics, teacher_forced;
@@ -55,6 +56,9 @@ static dppo_status read_config(trainer *t) {
     DPPO_TRY(dppo_config_bool_or(config, "env.reset_at_iteration", true, &t->reset_at_iteration));
     DPPO_TRY(dppo_config_float(config, "env.best_reward_threshold_for_success", &t->threshold));
     DPPO_TRY(dppo_config_int(config, "act_steps", &t->act_steps));
+    DPPO_TRY(dppo_config_int_or(config, "model.ft_denoising_steps", 0, &t->ft_denoising_steps));
+    DPPO_TRY(dppo_config_int_or(config, "model.ft_denoising_steps_d", 0, &t->anneal_by));
+    DPPO_TRY(dppo_config_int_or(config, "model.ft_denoising_steps_t", 0, &t->anneal_every));
     if (t->val_freq < 1 || t->save_model_freq < 1)
         return dppo_fail(DPPO_INVALID, "train.val_freq %lld, train.save_model_freq %lld: at least 1",
                          (long long)t->val_freq, (long long)t->save_model_freq);
@@ -62,14 +66,12 @@ static dppo_status read_config(trainer *t) {
 }
 
 static dppo_status open_lane(trainer *t, lane *l, const dppo_agent_class *class, const char *prefix) {
-    int64_t ft_denoising_steps;
     l->class = class;
     l->prefix = prefix;
     l->best = -INFINITY;
-    DPPO_TRY(dppo_config_int_or(t->config, "model.ft_denoising_steps", 0, &ft_denoising_steps));
     DPPO_TRY(class->create(t->config, &l->agent));
     DPPO_TRY(dppo_vector_env_new(t->config, &l->envs));
-    return dppo_collector_init(&l->collector, t->config, t->n_steps, ft_denoising_steps + 1);
+    return dppo_collector_init(&l->collector, t->config, t->n_steps, t->ft_denoising_steps + 1);
 }
 
 static void close_lane(lane *l) {
@@ -208,8 +210,19 @@ static dppo_status compare_sides(trainer *t, bool same_start) {
  * -------------------------------------------------------------------------------------------------------------
  */
 
+/* K'+1: every anneal_every iterations K' shrinks by anneal_by. The buffers have room for the first. */
+static int64_t chain_length(const trainer *t) {
+    int64_t steps = t->ft_denoising_steps;
+    if (t->anneal_by > 0 && t->anneal_every > 0) {
+        int64_t times = t->itr / t->anneal_every;
+        steps = times < steps / t->anneal_by + 1 ? steps - times * t->anneal_by : 0;
+    }
+    return steps > 0 ? steps + 1 : 1;
+}
+
 static dppo_status collect_lane(trainer *t, lane *l, bool eval, dppo_metrics_row *row) {
     dppo_episodes episodes;
+    l->collector.rollout.chain_length = chain_length(t);
     DPPO_TRY(dppo_collect(&l->collector, l->class, l->agent, l->envs, t->reset_at_iteration || eval, eval));
     DPPO_TRY(dppo_summarize_episodes(&l->collector, t->threshold, &episodes));
     dppo_metrics_take_episodes(row, &episodes);
