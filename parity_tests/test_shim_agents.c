@@ -32,12 +32,17 @@ enum { N = 4, T = 6, OBS = 5, TA = 2, DA = 3, KFT = 3 };
     "\"logprob_batch_size\": 8, \"update_epochs\": 2, \"vf_coef\": 0.5, \"ent_coef\": 0.01, "                \
     "\"target_kl\": 1, \"max_grad_norm\": 0.5, \"use_bc_loss\": true, \"bc_loss_coeff\": 0.1}, "
 
-static const char diffusion_config[] =
-    "{\"_target_\": \"agent.TrainPPODiffusionAgent\", " SIZES TRAIN
-    "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, \"clip_ploss_coef\": 0.01, "
-    "\"randn_clip_value\": 3, \"actor\": " DIFFUSION_MLP ", " CRITIC
-    ", \"ft_denoising_steps\": 3, \"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, "
-    "\"action_dim\": 3, \"device\": \"cpu\"}}";
+#define DIFFUSION_CONFIG(ANNEALING)                                                                          \
+    "{\"_target_\": \"agent.TrainPPODiffusionAgent\", " SIZES TRAIN                                          \
+    "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, \"clip_ploss_coef\": 0.01, "     \
+    "\"randn_clip_value\": 3, \"actor\": " DIFFUSION_MLP ", " CRITIC                                         \
+    ", \"ft_denoising_steps\": 3, " ANNEALING                                                                \
+    "\"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3, \"device\": \"cpu\"}}"
+
+static const char diffusion_config[] = DIFFUSION_CONFIG("");
+/* K' = 3 for two iterations, then 2 */
+static const char annealed_config[] =
+    DIFFUSION_CONFIG("\"ft_denoising_steps_d\": 1, \"ft_denoising_steps_t\": 2, ");
 
 static const char gaussian_config[] =
     "{\"_target_\": \"agent.TrainPPOGaussianAgent\", " SIZES TRAIN
@@ -156,18 +161,29 @@ static void move_state(const dppo_agent_class *from, const dppo_agent *a, const 
 /* -- the torch side alone
  * ------------------------------------------------------------------------------------ */
 
-static void check_resume(const char *config, int chain_length) {
-    const dppo_agent_class *side = &shim_agent_class;
+/* chain_length: of the first two iterations, and of the third, which a resumed learner does too. */
+static void check_resume_on(const dppo_agent_class *side, const char *config, int chain_length, int last) {
     dppo_agent *straight = make(side, config), *resumed = make(side, config);
     dppo_update_metrics metrics;
     iterate(side, straight, chain_length, 0, NULL, &metrics);
     iterate(side, straight, chain_length, 1, NULL, &metrics);
     move_state(side, straight, side, resumed);
-    iterate(side, straight, chain_length, 2, NULL, &metrics);
-    iterate(side, resumed, chain_length, 2, NULL, &metrics);
+    iterate(side, straight, last, 2, NULL, &metrics);
+    iterate(side, resumed, last, 2, NULL, &metrics);
     assert_same(side, straight, side, resumed, 0);
     side->destroy(straight);
     side->destroy(resumed);
+}
+
+static void check_resume(const char *config, int chain_length) {
+    check_resume_on(&shim_agent_class, config, chain_length, chain_length);
+}
+
+/* Annealing has made the fine-tuned actor the base before the state is saved: both sides go on from there. */
+static void resumes_annealing(void **state) {
+    (void)state;
+    check_resume_on(&dppo_c_agent_class, annealed_config, KFT + 1, KFT);
+    check_resume_on(&shim_agent_class, annealed_config, KFT + 1, KFT);
 }
 
 static void resumes_diffusion(void **state) {
@@ -308,6 +324,13 @@ static void assert_same_actions(const char *format, const char *path, bool deter
         assert_true(fabsf(actions[0][i] - actions[1][i]) <= 1e-5f * (1 + fabsf(actions[1][i])));
 }
 
+#define FINETUNE_FORMAT                                                                                      \
+    "{\"_target_\": \"TrainPPODiffusionAgent\", " SIZES TRAIN                                                \
+    "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, "                                \
+    "\"clip_ploss_coef\": 0.01, \"network_path\": \"%s\", \"actor\": " DIFFUSION_MLP ", " CRITIC             \
+    ", \"ft_denoising_steps\": 3, \"denoising_steps\": 6, "                                                  \
+    "\"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3}}"
+
 #define EVAL_FORMAT(STEPS)                                                                                   \
     "{\"_target_\": \"EvalDiffusionAgent\", " SIZES                                                          \
     "\"model\": {\"_target_\": \"DiffusionEval\", \"network_path\": \"%s\", \"ft_denoising_steps\": " STEPS  \
@@ -334,24 +357,48 @@ static void act_from_checkpoints(void **state) {
     saved = state_of(torch, agent);
     ok(dppo_checkpoint_write(path, &saved, "{}"));
     assert_same_actions(EVAL_FORMAT("0"), path, true);
-    assert_same_actions("{\"_target_\": \"TrainPPODiffusionAgent\", " SIZES TRAIN
-                        "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, "
-                        "\"clip_ploss_coef\": 0.01, \"network_path\": \"%s\", \"actor\": " DIFFUSION_MLP
-                        ", " CRITIC ", \"ft_denoising_steps\": 3, \"denoising_steps\": 6, "
-                        "\"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3}}",
-                        path, false);
+    assert_same_actions(FINETUNE_FORMAT, path, false);
     dppo_named_free(&saved);
     torch->destroy(agent);
     (void)remove(path);
     (void)remove(folder);
 }
 
+/* A checkpoint of which nothing fits is a wrong file, not a policy from scratch. */
+static void foreign_checkpoints_are_refused(void **state) {
+    (void)state;
+    const dppo_agent_class *sides[] = {&dppo_c_agent_class, &shim_agent_class};
+    char path[] = "/tmp/test_shim_agents_XXXXXX", json[4096];
+    dppo_named other = {0};
+    assert_true(mkstemp(path) >= 0);
+    ok(dppo_named_put_f64(&other, "ema/policy.weight", 1));
+    ok(dppo_named_put_f64(&other, "model/policy.weight", 1));
+    ok(dppo_checkpoint_write(path, &other, "{}"));
+    (void)snprintf(json, sizeof json, FINETUNE_FORMAT, path);
+    for (int i = 0; i < 2; i++) {
+        dppo_config *config;
+        dppo_agent *agent = NULL;
+        ok(dppo_config_parse_json(json, "config", &config));
+        assert_int_equal(sides[i]->create(config, &agent), DPPO_INVALID);
+        assert_non_null(strstr(dppo_message(), "nothing to load"));
+        dppo_config_free(config);
+    }
+    dppo_named_free(&other);
+    (void)remove(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resumes_diffusion),   cmocka_unit_test(resumes_gaussian),
-        cmocka_unit_test(warms_the_critic_up), cmocka_unit_test(refuses),
-        cmocka_unit_test(agrees_gaussian),     cmocka_unit_test(agrees_diffusion),
-        cmocka_unit_test(agrees_pretraining),  cmocka_unit_test(act_from_checkpoints),
+        cmocka_unit_test(resumes_diffusion),
+        cmocka_unit_test(resumes_gaussian),
+        cmocka_unit_test(warms_the_critic_up),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(agrees_gaussian),
+        cmocka_unit_test(agrees_diffusion),
+        cmocka_unit_test(agrees_pretraining),
+        cmocka_unit_test(act_from_checkpoints),
+        cmocka_unit_test(foreign_checkpoints_are_refused),
+        cmocka_unit_test(resumes_annealing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

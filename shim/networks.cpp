@@ -505,7 +505,14 @@ void freeze(torch::nn::Module &module) {
 
 void load_state(torch::nn::Module &module, const dppo_named &from, const std::string &prefix, bool strict) {
     torch::NoGradGuard no_grad;
-    for (auto &item : state_dict(module)) {
+    const NamedTensors own = state_dict(module);
+    const auto given = [&](const auto &item) {
+        return dppo_named_get(&from, (prefix + item.first).c_str()) != nullptr;
+    };
+    if (std::none_of(own.begin(), own.end(), given))
+        invalid("the checkpoint has nothing to load: " + prefix + (own.empty() ? "" : own[0].first) +
+                " is missing, as are all others");
+    for (const auto &item : own) {
         const std::string name = prefix + item.first;
         const dppo_tensor *tensor = dppo_named_get(&from, name.c_str());
         if (tensor == nullptr && strict) invalid(name + ": absent");
