@@ -155,6 +155,22 @@ static void demonstrations(void **state) {
     dppo_named_free(&few);
 }
 
+/* The environments of a roll-out are as many as one likes, not those of the training. */
+static void policies_collect_with_other_environments(void **state) {
+    (void)state;
+    assert_int_equal(run("cp " FIXTURES
+                         "/configs/ppo_gaussian_mlp.yaml p.yaml && dppo train p.yaml --out trained "
+                         "'~env.wrappers.mujoco_locomotion_lowdim' env.n_envs=4 train.n_steps=4 "
+                         "train.batch_size=16 train.n_train_itr=2 train.update_epochs=1 "
+                         "'model.actor.mlp_dims=[8,8]' 'model.critic.mlp_dims=[8,8,8]'"),
+                     0);
+    const char *collect = "dppo collect p.yaml '~env.wrappers.mujoco_locomotion_lowdim' "
+                          "'model.actor.mlp_dims=[8,8]' 'model.critic.mlp_dims=[8,8,8]' "
+                          "--policy trained/checkpoint/state_1.h5 --steps 30";
+    assert_int_equal(run("%s --envs 3 --out three.hdf5", collect), 0);
+    assert_int_equal(run("%s --out many.hdf5", collect), 0);
+}
+
 /* -- doctor */
 
 static void doctor_finds_all_in_order(void **state) {
@@ -253,6 +269,7 @@ int main(void) {
         cmocka_unit_test(checkpoints_keep_every_bit),
         cmocka_unit_test(configuration_travels_along),
         cmocka_unit_test(refusals_leave_no_file),
+        cmocka_unit_test(policies_collect_with_other_environments),
         cmocka_unit_test(demonstrations),
         cmocka_unit_test(doctor_finds_all_in_order),
         cmocka_unit_test(doctor_names_all_that_is_missing),

@@ -127,9 +127,23 @@ static dppo_status open_task(const options *o, source *s) {
     return dppo_vector_env_make(&wanted, task, &none, &s->envs);
 }
 
+/* A learner is made for its training's number of environments (its reward scaler keeps a return for each);
+ * that is no concern of those that are rolled out here. */
+static dppo_status training_envs(const char *checkpoint, dppo_config *config) {
+    dppo_config *training;
+    int64_t envs = 0;
+    DPPO_TRY(dppo_checkpoint_config(checkpoint, &training));
+    dppo_status status = DPPO_OK;
+    if (dppo_config_get(training, "env.n_envs")) status = dppo_config_int(training, "env.n_envs", &envs);
+    if (status == DPPO_OK && envs > 0) status = dppo_config_set_int(config, "env.n_envs", envs);
+    dppo_config_free(training);
+    return status;
+}
+
 static dppo_status open_agent(const options *o, source *s) {
     dppo_named state = {0};
     bool load = strcmp(o->policy, "config") != 0;
+    if (load) DPPO_TRY(training_envs(o->policy, s->config));
     DPPO_TRY(dppo_config_int(s->config, "horizon_steps", &s->horizon_steps));
     DPPO_TRY(dppo_c_agent_class.create(s->config, &s->agent));
     dppo_status status = load ? dppo_checkpoint_read(o->policy, &state) : DPPO_OK;
@@ -144,8 +158,12 @@ static dppo_status open_agent(const options *o, source *s) {
 static dppo_status open_config(const options *o, source *s) {
     DPPO_TRY(dppo_run_config(o->config_path, o->override_count, o->overrides, &s->config));
     DPPO_TRY(dppo_config_set_int(s->config, "seed", o->seed));
-    if (o->envs > 0) DPPO_TRY(dppo_config_set_int(s->config, "env.n_envs", o->envs));
-    return dppo_vector_env_new(s->config, &s->envs);
+    if (o->envs == 0) return dppo_vector_env_new(s->config, &s->envs);
+    int64_t configured;
+    DPPO_TRY(dppo_config_int_or(s->config, "env.n_envs", 0, &configured));
+    DPPO_TRY(dppo_config_set_int(s->config, "env.n_envs", o->envs));
+    DPPO_TRY(dppo_vector_env_new(s->config, &s->envs));
+    return configured > 0 ? dppo_config_set_int(s->config, "env.n_envs", configured) : DPPO_OK;
 }
 
 static dppo_status open_source(const options *o, source *s) {
