@@ -11,10 +11,7 @@
  *     static dppo_status deploy(int argc, char **argv, dppo_config **config, dppo_agent **agent) {
  *         float obs[11] = {0};  // (B, To, Do), B = To = 1: normalised as normalization.npz says
  *         float actions[4 * 3]; // (B, Ta, Da), in [-1, 1]
- *         DPPO_TRY(dppo_config_load(argv[1], config));
- *         for (int i = 2; i < argc; i++)
- *             DPPO_TRY(dppo_config_override(*config, argv[i]));
- *         DPPO_TRY(dppo_config_resolve(*config));
+ *         DPPO_TRY(dppo_run_config(argv[1], argc - 2, argv + 2, config));
  *         DPPO_TRY(dppo_c_agent_class.create(*config, agent)); // loads model.network_path
  *         DPPO_TRY(dppo_c_agent_class.act(*agent, 1, obs, true, actions, NULL));
  *         for (int t = 0; t < 4; t++)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +146,25 @@ static void unknown_function_exits_3(void **state) {
     expect(files, 1, "0 passed, 1 failed, 1 skipped");
 }
 
+/* A case that cannot be read has its row; a table that cannot be written costs its file only. */
+static void nothing_is_lost_from_the_tables(void **state) {
+    char arguments[1024], last[256];
+    (void)state;
+    write_clamp("strange.h5", "{\"min\": 0}", NULL, NULL, NULL);
+    hid_t file = H5Fopen(in_folder("strange.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t group = H5Gcreate2(file, "torch.clamp/one/inn", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(group >= 0);
+    (void)H5Gclose(group);
+    (void)H5Fclose(file);
+    expect(in_folder("strange.h5"), 2, "0 passed, 0 failed, 0 skipped");
+    assert_true(file_says("out.csv", "\ntorch.clamp,one,,c_"));
+    assert_true(file_says("out.csv", ",failed,,,,,,,\n"));
+    (void)snprintf(arguments, sizeof arguments, "run --csv /no/such/folder.csv %s", in_folder("good.h5"));
+    assert_int_equal(run(arguments, last), 2);
+    assert_string_equal(last, "1 passed, 0 failed, 0 skipped");
+    assert_true(file_says("stderr", "/no/such/folder.csv"));
+}
+
 /* A name that no one asks for fails the case on each side and is named: it could change nothing, silently. */
 static void misspelt_names_fail(void **state) {
     static const char good[] = "{\"min\": -1, \"max\": 1}";
@@ -223,6 +243,7 @@ int main(void) {
         cmocka_unit_test(unreadable_file_exits_2_and_the_others_run),
         cmocka_unit_test(unknown_function_exits_3),
         cmocka_unit_test(misspelt_names_fail),
+        cmocka_unit_test(nothing_is_lost_from_the_tables),
         cmocka_unit_test(patterns_select),
         cmocka_unit_test(help_is_everywhere),
         cmocka_unit_test(show_and_bisect_find_the_place),

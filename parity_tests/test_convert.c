@@ -171,6 +171,31 @@ static void policies_collect_with_other_environments(void **state) {
     assert_int_equal(run("%s --out many.hdf5", collect), 0);
 }
 
+/* What is wrong is named by its key and value, and a file once. */
+static void messages_name_the_key(void **state) {
+    (void)state;
+    static const struct {
+        const char *override, *says;
+    } cases[] = {
+        {"train.batch_size=0", "train.batch_size: must be at least 1, is 0"},
+        {"train.n_steps=0", "train.n_steps: must be at least 1, is 0"},
+        {"act_steps=3", "act_steps: 3 is more than horizon_steps 1"},
+        {"env.n_envs=0", "env.n_envs: must be at least 1, is 0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(run("dppo train " FIXTURES "/configs/ppo_gaussian_mlp.yaml --out none "
+                             "'~env.wrappers.mujoco_locomotion_lowdim' %s",
+                             cases[i].override),
+                         2);
+        assert_said(cases[i].says);
+    }
+    assert_int_equal(run("dppo train " FIXTURES
+                         "/configs/ppo_gaussian_mlp.yaml --out none --resume absent.h5 "
+                         "'~env.wrappers.mujoco_locomotion_lowdim' env.n_envs=1"),
+                     2);
+    assert_said("dppo: absent.h5: No such file");
+}
+
 /* -- doctor */
 
 static void doctor_finds_all_in_order(void **state) {
@@ -269,6 +294,7 @@ int main(void) {
         cmocka_unit_test(checkpoints_keep_every_bit),
         cmocka_unit_test(configuration_travels_along),
         cmocka_unit_test(refusals_leave_no_file),
+        cmocka_unit_test(messages_name_the_key),
         cmocka_unit_test(policies_collect_with_other_environments),
         cmocka_unit_test(demonstrations),
         cmocka_unit_test(doctor_finds_all_in_order),

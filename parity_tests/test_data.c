@@ -39,6 +39,15 @@ static void assert_refused(dppo_status status, const char *where, const char *wh
     assert_null(strchr(dppo_message(), '\n'));
 }
 
+static void test_messages_name_a_file_once(void **unused) {
+    (void)unused;
+    (void)dppo_fail(DPPO_IO, "a.h5: torn");
+    assert_int_equal(dppo_fail_in(DPPO_IO, "%s", "a.h5"), DPPO_IO);
+    assert_string_equal(dppo_message(), "a.h5: torn");
+    (void)dppo_fail_in(DPPO_IO, "%s", "a.h");
+    assert_string_equal(dppo_message(), "a.h: a.h5: torn");
+}
+
 static int set_up(void **unused) {
     (void)unused;
     return mkdtemp(folder) ? 0 : -1;
@@ -756,6 +765,7 @@ int main(void) {
         cmocka_unit_test(test_sequences),
         cmocka_unit_test(test_normalization_refused),
         cmocka_unit_test(test_not_finite_is_refused),
+        cmocka_unit_test(test_messages_name_a_file_once),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -22,9 +22,9 @@ grep -q 'dppo parity run' "$page" || { echo "the manual page lacks dppo parity r
 # The example as the header has it: the lines indented by four within its comment, up to the compiler's line.
 cd "$work"
 sed -n -e '/^ \*     cc /q' -e 's/^ \*     //p' "$prefix/include/dppo/dppo.h" >policy.c
-DPPO_LOG_DIR=$work/runs DPPO_DATA_DIR=$work/data
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name dppo.pc)")
-export DPPO_LOG_DIR DPPO_DATA_DIR PKG_CONFIG_PATH
+export PKG_CONFIG_PATH
+unset DPPO_LOG_DIR DPPO_DATA_DIR # the example needs neither
 config=$prefix/share/dppo/fixtures/configs/eval_diffusion_mlp.yaml
 sanitize=$(sed -n 's/^DPPO_SANITIZE:[A-Z]*=//p' "$build/CMakeCache.txt")
 flags=${sanitize:+-fsanitize=$sanitize}

@@ -608,7 +608,7 @@ static void test_parity_unreadable(void **unused) {
     (void)unused;
     dppo_parity_results results = {0};
     add_case(&results, "torch.exp", "plain", DPPO_PASSED, 0, "");
-    assert_int_equal(dppo_parity_results_error(&results, "x.h5: <torn>"), DPPO_OK);
+    assert_int_equal(dppo_parity_results_error(&results, "x.h5", "", "x.h5: <torn>"), DPPO_OK);
     char *page = parity_page(&results);
     assert_has(page, "class=\"verdict bad\"");
     assert_has(page, "<li>x.h5: &lt;torn&gt;</li>");

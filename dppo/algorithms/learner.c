@@ -19,18 +19,14 @@ static dppo_status load_pretrained(dppo_agent *agent, const char *path) {
 }
 
 static dppo_status read_sizes(dppo_agent *agent, const dppo_config *config) {
-    DPPO_TRY(dppo_config_int(config, "obs_dim", &agent->obs_dim));
-    DPPO_TRY(dppo_config_int(config, "action_dim", &agent->action_dim));
-    DPPO_TRY(dppo_config_int(config, "horizon_steps", &agent->horizon_steps));
-    DPPO_TRY(dppo_config_int_or(config, "cond_steps", 1, &agent->cond_steps));
-    DPPO_TRY(dppo_config_int_or(config, "act_steps", agent->horizon_steps, &agent->act_steps));
-    if (agent->obs_dim < 1 || agent->action_dim < 1 || agent->cond_steps < 1 || agent->act_steps < 1 ||
-        agent->act_steps > agent->horizon_steps)
-        return dppo_fail(DPPO_INVALID,
-                         "obs_dim %lld, action_dim %lld, cond_steps %lld, act_steps %lld, horizon_steps %lld",
-                         (long long)agent->obs_dim, (long long)agent->action_dim,
-                         (long long)agent->cond_steps, (long long)agent->act_steps,
-                         (long long)agent->horizon_steps);
+    DPPO_TRY(dppo_config_int_from(config, "obs_dim", 1, &agent->obs_dim));
+    DPPO_TRY(dppo_config_int_from(config, "action_dim", 1, &agent->action_dim));
+    DPPO_TRY(dppo_config_int_from(config, "horizon_steps", 1, &agent->horizon_steps));
+    DPPO_TRY(dppo_config_int_from_or(config, "cond_steps", 1, 1, &agent->cond_steps));
+    DPPO_TRY(dppo_config_int_from_or(config, "act_steps", 1, agent->horizon_steps, &agent->act_steps));
+    if (agent->act_steps > agent->horizon_steps)
+        return dppo_fail(DPPO_INVALID, "act_steps: %lld is more than horizon_steps %lld",
+                         (long long)agent->act_steps, (long long)agent->horizon_steps);
     return DPPO_OK;
 }
 

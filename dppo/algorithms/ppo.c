@@ -11,10 +11,10 @@
  * --------------------------------------------------------------------------------------------- */
 
 static dppo_status read_options(dppo_ppo_options *options, const dppo_config *config) {
-    DPPO_TRY(dppo_config_int(config, "env.n_envs", &options->n_envs));
-    DPPO_TRY(dppo_config_int(config, "train.batch_size", &options->batch_size));
+    DPPO_TRY(dppo_config_int_from(config, "env.n_envs", 1, &options->n_envs));
+    DPPO_TRY(dppo_config_int_from(config, "train.batch_size", 1, &options->batch_size));
     DPPO_TRY(dppo_config_int_or(config, "train.logprob_batch_size", 10000, &options->logprob_batch_size));
-    DPPO_TRY(dppo_config_int(config, "train.update_epochs", &options->update_epochs));
+    DPPO_TRY(dppo_config_int_from(config, "train.update_epochs", 0, &options->update_epochs));
     DPPO_TRY(dppo_config_int(config, "train.n_critic_warmup_itr", &options->n_critic_warmup_itr));
     DPPO_TRY(dppo_config_float(config, "train.gamma", &options->gamma));
     DPPO_TRY(dppo_config_float_or(config, "train.gae_lambda", 0.95, &options->gae_lambda));
@@ -26,10 +26,6 @@ static dppo_status read_options(dppo_ppo_options *options, const dppo_config *co
     DPPO_TRY(dppo_config_float_or(config, "train.max_grad_norm", NAN, &options->max_grad_norm));
     DPPO_TRY(dppo_config_bool(config, "train.reward_scale_running", &options->reward_scale_running));
     DPPO_TRY(dppo_config_bool_or(config, "train.use_bc_loss", false, &options->use_bc_loss));
-    if (options->n_envs < 1 || options->batch_size < 1 || options->update_epochs < 0)
-        return dppo_fail(DPPO_INVALID, "env.n_envs %lld, train.batch_size %lld, train.update_epochs %lld",
-                         (long long)options->n_envs, (long long)options->batch_size,
-                         (long long)options->update_epochs);
     if (options->logprob_batch_size < 1 || options->logprob_batch_size % options->n_envs != 0)
         return dppo_fail(DPPO_INVALID, "train.logprob_batch_size: %lld is not divisible by env.n_envs %lld",
                          (long long)options->logprob_batch_size, (long long)options->n_envs);

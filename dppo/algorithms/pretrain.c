@@ -47,21 +47,17 @@ static dppo_status read_config(pretrainer *p) {
     const dppo_config *config = p->config;
     double train_split;
     DPPO_TRY(dppo_config_int(config, "train.n_epochs", &p->n_epochs));
-    DPPO_TRY(dppo_config_int(config, "train.batch_size", &p->batch_size));
-    DPPO_TRY(dppo_config_int(config, "train.save_model_freq", &p->save_model_freq));
+    DPPO_TRY(dppo_config_int_from(config, "train.batch_size", 1, &p->batch_size));
+    DPPO_TRY(dppo_config_int_from(config, "train.save_model_freq", 1, &p->save_model_freq));
     DPPO_TRY(dppo_config_int_or(config, "train.epoch_start_ema", 20, &p->epoch_start_ema));
-    DPPO_TRY(dppo_config_int_or(config, "train.update_ema_freq", 10, &p->update_ema_freq));
+    DPPO_TRY(dppo_config_int_from_or(config, "train.update_ema_freq", 1, 10, &p->update_ema_freq));
     DPPO_TRY(dppo_config_float_or(config, "train.train_split", 1.0, &train_split));
-    DPPO_TRY(dppo_config_int(config, "obs_dim", &p->obs_dim));
-    DPPO_TRY(dppo_config_int(config, "action_dim", &p->action_dim));
-    DPPO_TRY(dppo_config_int(config, "horizon_steps", &p->horizon_steps));
-    DPPO_TRY(dppo_config_int_or(config, "cond_steps", 1, &p->cond_steps));
+    DPPO_TRY(dppo_config_int_from(config, "obs_dim", 1, &p->obs_dim));
+    DPPO_TRY(dppo_config_int_from(config, "action_dim", 1, &p->action_dim));
+    DPPO_TRY(dppo_config_int_from(config, "horizon_steps", 1, &p->horizon_steps));
+    DPPO_TRY(dppo_config_int_from_or(config, "cond_steps", 1, 1, &p->cond_steps));
     if (train_split < 1)
         return dppo_fail(DPPO_MISSING, "train.train_split: %g, validation is not supported", train_split);
-    if (p->batch_size < 1 || p->save_model_freq < 1 || p->update_ema_freq < 1)
-        return dppo_fail(
-            DPPO_INVALID, "train.batch_size %lld, save_model_freq %lld, update_ema_freq %lld: at least 1",
-            (long long)p->batch_size, (long long)p->save_model_freq, (long long)p->update_ema_freq);
     return DPPO_OK;
 }
 

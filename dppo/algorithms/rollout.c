@@ -46,20 +46,21 @@ dppo_status dppo_collector_init(dppo_collector *collector, const dppo_config *co
                                 int64_t chain_length) {
     dppo_rollout *r = &collector->rollout;
     *collector = (dppo_collector){.rollout = {.n_steps = n_steps, .chain_length = chain_length}};
-    DPPO_TRY(dppo_config_int(config, "env.n_envs", &r->n_envs));
-    DPPO_TRY(dppo_config_int(config, "obs_dim", &r->obs_dim));
-    DPPO_TRY(dppo_config_int(config, "action_dim", &r->action_dim));
-    DPPO_TRY(dppo_config_int(config, "horizon_steps", &r->horizon_steps));
-    DPPO_TRY(dppo_config_int_or(config, "cond_steps", 1, &r->cond_steps));
-    DPPO_TRY(dppo_config_int_or(config, "act_steps", r->horizon_steps, &collector->act_steps));
-    const int64_t sizes[] = {n_steps,          r->n_envs,     r->obs_dim,          r->action_dim,
-                             r->horizon_steps, r->cond_steps, collector->act_steps};
+    DPPO_TRY(dppo_config_int_from(config, "env.n_envs", 1, &r->n_envs));
+    DPPO_TRY(dppo_config_int_from(config, "obs_dim", 1, &r->obs_dim));
+    DPPO_TRY(dppo_config_int_from(config, "action_dim", 1, &r->action_dim));
+    DPPO_TRY(dppo_config_int_from(config, "horizon_steps", 1, &r->horizon_steps));
+    DPPO_TRY(dppo_config_int_from_or(config, "cond_steps", 1, 1, &r->cond_steps));
+    DPPO_TRY(dppo_config_int_from_or(config, "act_steps", 1, r->horizon_steps, &collector->act_steps));
+    const struct {
+        const char *key;
+        int64_t value;
+    } sizes[] = {
+        {"n_steps", n_steps},          {"env.n_envs", r->n_envs},           {"obs_dim", r->obs_dim},
+        {"action_dim", r->action_dim}, {"horizon_steps", r->horizon_steps}, {"cond_steps", r->cond_steps}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (sizes[i] < 1 || sizes[i] > 1 << 24)
-            return dppo_fail(DPPO_INVALID,
-                             "n_steps, n_envs, obs_dim, action_dim, horizon_steps, cond_steps or act_steps: "
-                             "%lld is not a size",
-                             (long long)sizes[i]);
+        if (sizes[i].value < 1 || sizes[i].value > 1 << 24)
+            return dppo_fail(DPPO_INVALID, "%s: %lld is not a size", sizes[i].key, (long long)sizes[i].value);
     if (collector->act_steps > r->horizon_steps)
         return dppo_fail(DPPO_INVALID, "act_steps: %lld is more than horizon_steps %lld",
                          (long long)collector->act_steps, (long long)r->horizon_steps);

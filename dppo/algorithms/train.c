@@ -49,9 +49,9 @@ static const dppo_training_tolerance level_1 = {.rtol = 1e-4, .atol = 1e-6};
 static dppo_status read_config(trainer *t) {
     const dppo_config *config = t->config;
     DPPO_TRY(dppo_config_int(config, "train.n_train_itr", &t->n_train_itr));
-    DPPO_TRY(dppo_config_int(config, "train.n_steps", &t->n_steps));
-    DPPO_TRY(dppo_config_int(config, "train.val_freq", &t->val_freq));
-    DPPO_TRY(dppo_config_int(config, "train.save_model_freq", &t->save_model_freq));
+    DPPO_TRY(dppo_config_int_from(config, "train.n_steps", 1, &t->n_steps));
+    DPPO_TRY(dppo_config_int_from(config, "train.val_freq", 1, &t->val_freq));
+    DPPO_TRY(dppo_config_int_from(config, "train.save_model_freq", 1, &t->save_model_freq));
     DPPO_TRY(dppo_config_bool_or(config, "train.force_train", false, &t->force_train));
     DPPO_TRY(dppo_config_bool_or(config, "env.reset_at_iteration", true, &t->reset_at_iteration));
     DPPO_TRY(dppo_config_float(config, "env.best_reward_threshold_for_success", &t->threshold));
@@ -59,9 +59,6 @@ static dppo_status read_config(trainer *t) {
     DPPO_TRY(dppo_config_int_or(config, "model.ft_denoising_steps", 0, &t->ft_denoising_steps));
     DPPO_TRY(dppo_config_int_or(config, "model.ft_denoising_steps_d", 0, &t->anneal_by));
     DPPO_TRY(dppo_config_int_or(config, "model.ft_denoising_steps_t", 0, &t->anneal_every));
-    if (t->val_freq < 1 || t->save_model_freq < 1)
-        return dppo_fail(DPPO_INVALID, "train.val_freq %lld, train.save_model_freq %lld: at least 1",
-                         (long long)t->val_freq, (long long)t->save_model_freq);
     return DPPO_OK;
 }
 
@@ -394,7 +391,7 @@ dppo_status dppo_evaluate(const dppo_config *config, const dppo_agent_class *age
     dppo_agent *agent = NULL;
     dppo_vector_env *envs = NULL;
     dppo_collector collector = {0};
-    DPPO_TRY(dppo_config_int(config, "n_steps", &n_steps));
+    DPPO_TRY(dppo_config_int_from(config, "n_steps", 1, &n_steps));
     DPPO_TRY(dppo_config_float_or(config, "env.best_reward_threshold_for_success", INFINITY, &threshold));
     dppo_status status = agents->create(config, &agent);
     if (status == DPPO_OK) status = dppo_vector_env_new(config, &envs);

@@ -29,6 +29,9 @@ dppo_status dppo_fail_in(dppo_status status, const char *format, ...) {
     va_start(arguments, format);
     (void)vsnprintf(prefix, sizeof prefix, format, arguments);
     va_end(arguments);
+    size_t length = strlen(prefix);
+    /* What failed further in may have named the file already. */
+    if (strncmp(message, prefix, length) == 0 && message[length] == ':') return status;
     if (snprintf(whole, sizeof whole, "%s: %s", prefix, message) < 0) return status;
     memcpy(message, whole, sizeof message);
     make_one_line(message);

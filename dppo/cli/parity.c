@@ -172,12 +172,13 @@ static int run_verb(int argc, char **argv) {
     if (!dppo_torch_side())
         (void)puts("built without libtorch: C is compared with the record only (c_record)");
     dppo_status status = run_files(&given, &results);
-    if (status == DPPO_OK) status = write_all(&given, &results);
+    bool ran = status == DPPO_OK;
+    if (ran) status = write_all(&given, &results);
     int code = status == DPPO_OK ? exit_status(&results) : dppo_cli_error();
     if (results.count == 0 && status == DPPO_OK && results.error_count == 0)
         (void)fprintf(stderr, "dppo: no case %s%s\n", given.run.pattern ? "matches " : "to run",
                       given.run.pattern ? given.run.pattern : "");
-    if (status == DPPO_OK)
+    if (ran)
         (void)printf("%zu passed, %zu failed, %zu skipped\n", results.passed, results.failed,
                      results.skipped);
     dppo_parity_results_free(&results);
@@ -349,7 +350,10 @@ static const dppo_verb list_leaf = {
     .name = "list",
     .summary = "every function: its cases, which sides have it, what has none",
     .usage = "usage: dppo parity list [FILES..] [-k PATTERN] [--markdown]\n\n"
-             "Lists every function of the files and of both sides with its number of cases.\n"
+             "Lists every function of the files and of both sides with its number of cases, without running "
+             "them;\n"
+             "which are equal in every bit takes a run, and is a column of --markdown (and of "
+             "reports/parity.md).\n\n"
              "  --markdown   runs the cases and prints a table: function, cases, worst ULP, share of "
              "elements equal\n"
              "               in every bit, error against float64 truth relative to libtorch's\n",

@@ -28,6 +28,11 @@ typedef struct dppo_config dppo_config; /* a node; the root owns the tree */
 dppo_status dppo_config_parse_yaml(const char *text, const char *source_name, dppo_config **root);
 dppo_status dppo_config_parse_json(const char *text, const char *source_name, dppo_config **root);
 dppo_status dppo_config_load(const char *path, dppo_config **root);
+/* A configuration as the verbs of the command take it: loads `path`, applies the overrides (key=value,
+ * +key=value, ~key) and resolves. DPPO_LOG_DIR and DPPO_DATA_DIR, which the original's files name, default to
+ * "runs" and "data"; its wandb node is dropped, there is nothing to log in to. */
+dppo_status dppo_run_config(const char *path, int override_count, char *const *overrides,
+                            dppo_config **config);
 dppo_config *dppo_config_new_map(void);
 dppo_config *dppo_config_copy(const dppo_config *node); /* deep, a new root; NULL when memory is exhausted */
 void dppo_config_free(dppo_config *root);
@@ -57,6 +62,10 @@ dppo_status dppo_config_float_or(const dppo_config *node, const char *path, doub
 dppo_status dppo_config_bool_or(const dppo_config *node, const char *path, bool fallback, bool *value);
 dppo_status dppo_config_string_or(const dppo_config *node, const char *path, const char *fallback,
                                   const char **value);
+/* An int of at least `least`; the _or form allows absence and null, as above. */
+dppo_status dppo_config_int_from(const dppo_config *node, const char *path, int64_t least, int64_t *value);
+dppo_status dppo_config_int_from_or(const dppo_config *node, const char *path, int64_t least,
+                                    int64_t fallback, int64_t *value);
 /* A list of ints into values[capacity]; absent or null gives count 0. */
 dppo_status dppo_config_ints(const dppo_config *node, const char *path, int64_t *values, size_t capacity,
                              size_t *count);

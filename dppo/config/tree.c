@@ -340,6 +340,19 @@ dppo_status dppo_config_string_or(const dppo_config *node, const char *path, con
     return absent(node, path) ? DPPO_OK : dppo_config_string(node, path, value);
 }
 
+dppo_status dppo_config_int_from(const dppo_config *node, const char *path, int64_t least, int64_t *value) {
+    DPPO_TRY(dppo_config_int(node, path, value));
+    if (*value >= least) return DPPO_OK;
+    return dppo_config_fail(dppo_config_get(node, path), "must be at least %lld, is %lld", (long long)least,
+                            (long long)*value);
+}
+
+dppo_status dppo_config_int_from_or(const dppo_config *node, const char *path, int64_t least,
+                                    int64_t fallback, int64_t *value) {
+    *value = fallback;
+    return absent(node, path) ? DPPO_OK : dppo_config_int_from(node, path, least, value);
+}
+
 dppo_status dppo_config_ints(const dppo_config *node, const char *path, int64_t *values, size_t capacity,
                              size_t *count) {
     const dppo_config *list;

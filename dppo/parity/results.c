@@ -56,13 +56,38 @@ dppo_status dppo_parity_results_add(dppo_parity_results *results, dppo_parity_re
     return DPPO_OK;
 }
 
-dppo_status dppo_parity_results_error(dppo_parity_results *results, const char *line) {
-    char **errors = realloc(results->errors, (results->error_count + 1) * sizeof *errors);
-    if (!errors) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
-    results->errors = errors;
-    char *copy = strdup(line);
-    if (!copy) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
-    results->errors[results->error_count++] = copy;
+/* RFC 4180: a field with a comma, such as an index, stands in quotes. */
+static void csv_field(dppo_text *text, const char *field) {
+    if (!strpbrk(field, ",\"\n")) {
+        dppo_text_add(text, field);
+        return;
+    }
+    dppo_text_add(text, "\"");
+    for (; *field; field++)
+        dppo_text_format(text, *field == '"' ? "\"%c" : "%c", *field);
+    dppo_text_add(text, "\"");
+}
+
+dppo_status dppo_parity_results_error(dppo_parity_results *results, const char *function, const char *name,
+                                      const char *line) {
+    size_t count = results->error_count + 1;
+    dppo_text row = {0};
+    char **errors = realloc(results->errors, count * sizeof *errors);
+    if (errors) results->errors = errors;
+    char **unreadable = realloc(results->unreadable, count * sizeof *unreadable);
+    if (unreadable) results->unreadable = unreadable;
+    char *copy = errors && unreadable ? strdup(line) : NULL;
+    csv_field(&row, function);
+    dppo_text_add(&row, ",");
+    csv_field(&row, name);
+    if (!copy || !row.bytes) {
+        free(copy);
+        dppo_text_free(&row);
+        return dppo_fail(DPPO_NO_MEMORY, "out of memory");
+    }
+    errors[count - 1] = copy;
+    unreadable[count - 1] = row.bytes; /* taken over */
+    results->error_count = count;
     return DPPO_OK;
 }
 
@@ -91,9 +116,10 @@ void dppo_parity_results_free(dppo_parity_results *results) {
     for (size_t i = 0; i < results->count; i++)
         dppo_parity_result_free(&results->cases[i]);
     for (size_t i = 0; i < results->error_count; i++)
-        free(results->errors[i]);
+        free(results->errors[i]), free(results->unreadable[i]);
     free(results->cases);
     free(results->errors);
+    free(results->unreadable);
     *results = (dppo_parity_results){0};
 }
 
@@ -178,18 +204,6 @@ dppo_function_summary *dppo_parity_functions(const dppo_parity_results *results,
 /* -- CSV
  * -------------------------------------------------------------------------------------------------------- */
 
-/* RFC 4180: a field with a comma, such as an index, stands in quotes. */
-static void csv_field(dppo_text *text, const char *field) {
-    if (!strpbrk(field, ",\"\n")) {
-        dppo_text_add(text, field);
-        return;
-    }
-    dppo_text_add(text, "\"");
-    for (; *field; field++)
-        dppo_text_format(text, *field == '"' ? "\"%c" : "%c", *field);
-    dppo_text_add(text, "\"");
-}
-
 static void csv_row(const dppo_parity_result *result, const dppo_parity_row *row, dppo_text *text) {
     csv_field(text, result->function);
     dppo_text_add(text, ",");
@@ -215,6 +229,10 @@ void dppo_parity_csv(const dppo_parity_results *results, dppo_text *text) {
     for (size_t i = 0; i < results->count; i++)
         for (size_t j = 0; j < results->cases[i].count; j++)
             csv_row(&results->cases[i], &results->cases[i].rows[j], text);
+    for (size_t i = 0; i < results->error_count; i++)
+        dppo_text_format(text, "%s,,%s,%s,,,,,,,\n", results->unreadable[i],
+                         dppo_pair_name(results->with_torch ? DPPO_C_TORCH : DPPO_C_RECORD),
+                         dppo_verdict_name(DPPO_FAILED));
 }
 
 /* -- JUnit

@@ -35,14 +35,17 @@ typedef struct dppo_parity_results {
     dppo_parity_result *cases;
     size_t count, capacity;
     size_t passed, failed, skipped;
-    char **errors; /* owned: one line a file or case that could not be read */
+    char **errors;     /* owned: one line a file or case that could not be read */
+    char **unreadable; /* (error_count), owned: their CSV rows */
     size_t error_count;
     bool with_torch;
 } dppo_parity_results;
 
 dppo_status dppo_parity_results_add(dppo_parity_results *results,
                                     dppo_parity_result *result); /* takes its contents */
-dppo_status dppo_parity_results_error(dppo_parity_results *results, const char *line);
+/* What could not be read: a case, or with an empty name the file `function`. A row of the CSV, failed. */
+dppo_status dppo_parity_results_error(dppo_parity_results *results, const char *function, const char *name,
+                                      const char *line);
 dppo_status dppo_parity_result_row(dppo_parity_result *result,
                                    const dppo_parity_row *row); /* copies row->answer */
 void dppo_parity_result_free(dppo_parity_result *result);

@@ -324,8 +324,12 @@ static dppo_status run_case(dppo_case_file *file, size_t index, const dppo_parit
     dppo_case parity_case;
     dppo_status status = dppo_case_load(file, index, &parity_case);
     if (status != DPPO_OK) {
+        const char *function = parity_case.function ? parity_case.function : "",
+                   *name = parity_case.name ? parity_case.name : "";
+        if (status != DPPO_NO_MEMORY)
+            status = dppo_parity_results_error(results, function, name, dppo_message());
         dppo_case_free(&parity_case);
-        return status == DPPO_NO_MEMORY ? status : dppo_parity_results_error(results, dppo_message());
+        return status;
     }
     dppo_parity_answers answers;
     dppo_parity_result result;
@@ -345,7 +349,8 @@ dppo_status dppo_parity_run_file(const char *path, const dppo_parity_options *op
     dppo_status status = dppo_case_file_open(path, &file);
     if (options->torch) results->with_torch = true;
     if (status != DPPO_OK)
-        return status == DPPO_NO_MEMORY ? status : dppo_parity_results_error(results, dppo_message());
+        return status == DPPO_NO_MEMORY ? status
+                                        : dppo_parity_results_error(results, path, "", dppo_message());
     for (size_t i = 0; status == DPPO_OK && i < dppo_case_file_count(file); i++) {
         if (!dppo_parity_selected(dppo_case_file_name(file, i), options->pattern)) continue;
         status = dppo_interrupted() ? dppo_fail(DPPO_INTERRUPTED, "interrupted")
