@@ -287,7 +287,7 @@ static dppo_status differentiate(dppo_call *call) {
 
 /* Arguments of the original's constructors that change nothing of what is computed, here or there. */
 static bool neutral(const char *key) {
-    return strcmp(key, "device") == 0 || strcmp(key, "obs_dim") == 0;
+    return strcmp(key, "device") == 0 || strcmp(key, "obs_dim") == 0 || strcmp(key, "obs_shape") == 0;
 }
 
 static dppo_status all_read(const dppo_config *tree, const char *group) {

@@ -36,7 +36,8 @@ void dppo_answer_free(dppo_answer *answer);
 typedef dppo_status dppo_side_call(const dppo_case *parity_case, dppo_answer *answer);
 
 /* For both sides, around a call: whatever args and init say and nobody read is DPPO_INVALID, except what is
- * neutral (device, obs_dim, null); so is a method that neither ends the function's name nor was asked for. */
+ * neutral (device, obs_dim, obs_shape, null); so is a method that neither ends the function's name nor was
+ * asked for. */
 void dppo_case_forget(const dppo_case *parity_case);
 dppo_status dppo_case_all_read(const dppo_case *parity_case, bool method_used);
 
