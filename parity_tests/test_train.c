@@ -114,6 +114,27 @@ static dppo_config *small_pretraining(void) {
     return load("pre_diffusion_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
 }
 
+/* The same demonstrations for a policy without diffusion. */
+static dppo_config *small_likelihood(const char *model, const char *network) {
+    const char *overrides[] = {"wandb=null",
+                               dataset_override,
+                               "train.n_epochs=4",
+                               "train.batch_size=2000",
+                               "train.save_model_freq=100",
+                               "train.lr_scheduler.first_cycle_steps=4",
+                               "+train.epoch_start_ema=2",
+                               "+train.update_ema_freq=2",
+                               "_target_=agent.pretrain.train_gaussian_agent.TrainGaussianAgent",
+                               "+train.ent_coef=0.01",
+                               model,
+                               network};
+    return load("pre_diffusion_mlp.yaml", sizeof overrides / sizeof *overrides, overrides);
+}
+#define NETWORK(target)                                                                                      \
+    "model.network={_target_: " target ", mlp_dims: [32, 32], cond_dim: 11, action_dim: 3, "                 \
+    "horizon_steps: '${horizon_steps}'}"
+#define POLICY(target) "model={_target_: " target ", horizon_steps: '${horizon_steps}', network: null}"
+
 typedef dppo_status training(const dppo_config *, const dppo_run_options *, dppo_run_result *);
 
 static dppo_run_result run(training *train, const dppo_config *config, const char *name, const char *resume,
@@ -293,6 +314,42 @@ static void test_resumed_pretraining_is_the_straight_run(void **state) {
     dppo_config_free(config);
 }
 
+static double first_and_last_loss(const char *name, double *last) {
+    char *text, file[128];
+    (void)snprintf(file, sizeof file, "%s/metrics.csv", name);
+    assert_int_equal(dppo_read_file(in_folder(file), &text, NULL), DPPO_OK);
+    double first = NAN;
+    for (char *line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n'))
+        if (sscanf(line, "%*d,c,%lf", last) == 1 && isnan(first)) first = *last;
+    free(text);
+    return first;
+}
+
+/* Straight, and stopped and resumed; and what is likely becomes likelier. */
+static void test_resumed_likelihood_is_the_straight_run(void **state) {
+    (void)state;
+    dppo_config *const configs[] = {small_likelihood(POLICY("GaussianModel"), NETWORK("Gaussian_MLP")),
+                                    small_likelihood(POLICY("GMMModel"), NETWORK("GMM_MLP"))};
+    for (int i = 0; i < 2; i++) {
+        const char *straight = i ? "gmm_pre_straight" : "gauss_pre_straight";
+        const char *resumed = i ? "gmm_pre_resumed" : "gauss_pre_resumed";
+        char end[2][128];
+        double last, first;
+        run(dppo_pretrain, configs[i], straight, NULL, -1, NULL);
+        run(dppo_pretrain, configs[i], resumed, NULL, 2, NULL);
+        (void)snprintf(end[0], sizeof end[0], "%s/checkpoint/state_2.h5", resumed);
+        char *checkpoint = strdup(in_folder(end[0]));
+        run(dppo_pretrain, configs[i], resumed, checkpoint, -1, NULL);
+        (void)snprintf(end[0], sizeof end[0], "%s/checkpoint/state_4.h5", straight);
+        (void)snprintf(end[1], sizeof end[1], "%s/checkpoint/state_4.h5", resumed);
+        assert_same_checkpoint(end[0], end[1]);
+        first = first_and_last_loss(straight, &last);
+        assert_true(last < first);
+        free(checkpoint);
+        dppo_config_free(configs[i]);
+    }
+}
+
 /* From one seed come the same weights and the same noise. */
 static void test_evaluation_acts_as_training_does(void **state) {
     (void)state;
@@ -470,6 +527,7 @@ int main(void) {
         cmocka_unit_test(test_resumed_gaussian_ppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_gmm_ppo_is_the_straight_run),
         cmocka_unit_test(test_resumed_pretraining_is_the_straight_run),
+        cmocka_unit_test(test_resumed_likelihood_is_the_straight_run),
         cmocka_unit_test(test_evaluation_acts_as_training_does),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_foreign_checkpoint_is_refused),

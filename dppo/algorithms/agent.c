@@ -16,9 +16,9 @@ dppo_status dppo_trace_add(dppo_trace *trace, const dppo_trace_row *row) {
     return DPPO_OK;
 }
 
-static const dppo_algorithm *const algorithms[] = {&dppo_ppo_diffusion, &dppo_ppo_gaussian,
-                                                   &dppo_pretrain_diffusion, &dppo_eval_diffusion,
-                                                   &dppo_eval_gaussian};
+static const dppo_algorithm *const algorithms[] = {&dppo_ppo_diffusion,      &dppo_ppo_gaussian,
+                                                   &dppo_pretrain_diffusion, &dppo_pretrain_gaussian,
+                                                   &dppo_eval_diffusion,     &dppo_eval_gaussian};
 
 static void destroy(dppo_agent *agent) {
     if (!agent) return;

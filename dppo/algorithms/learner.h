@@ -25,7 +25,7 @@ typedef struct dppo_algorithm {
 } dppo_algorithm;
 
 extern const dppo_algorithm dppo_ppo_diffusion, dppo_ppo_gaussian, dppo_pretrain_diffusion,
-    dppo_eval_diffusion, dppo_eval_gaussian;
+    dppo_pretrain_gaussian, dppo_eval_diffusion, dppo_eval_gaussian;
 
 /* The first member of every learner. */
 struct dppo_agent {

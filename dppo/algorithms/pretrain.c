@@ -1,5 +1,5 @@
-/* Pre-training: the outer loop of the original's TrainDiffusionAgent, for one side or two on the same
- * batches.
+/* Pre-training: the outer loop of the original's TrainDiffusionAgent and TrainGaussianAgent, for one side or
+ * two on the same batches.
  *
  * Departures from the original:
  * 1. The order of samples comes from a generator of its own, seeded with config.seed, not from torch's
