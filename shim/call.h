@@ -184,7 +184,7 @@ struct Entry {
 };
 // One list a file, each ended by {nullptr, nullptr}; shim.cpp merges and sorts them.
 extern const Entry entries_torch[], entries_nn[], entries_distributions[], entries_optim[], entries_dppo[],
-    entries_envs[];
+    entries_envs[], entries_networks[];
 
 } // namespace shim
 

@@ -5,69 +5,8 @@
 
 namespace shim {
 
-// in/<name>: a dictionary, or the state itself.
-static Cond condition(Call &call, const std::string &name = "cond") {
-    if (call.has(name)) return call.input(name);
-    const std::string rgb = name + "/rgb";
-    return {call.input(name + "/state"), call.has(rgb) ? call.input(rgb) : Tensor(), &call.draws()};
-}
-
 static std::string target_of(Call &call) {
     return call.init().target();
-}
-
-// -- networks
-// ----------------------------------------------------------------------------------------------------
-
-static void mlp(Call &call) {
-    auto network = std::make_shared<MLP>(mlp_options(call.init(), "Tanh"));
-    call.module(*network);
-    call.output("result",
-                network->forward(call.input("x"), call.has("append") ? call.input("append") : Tensor()));
-}
-
-static void residual_mlp(Call &call) {
-    auto network = std::make_shared<ResidualMLP>(mlp_options(call.init(), "Mish"));
-    call.module(*network);
-    call.output("result", network->forward(call.input("x")));
-}
-
-static void diffusion_mlp(Call &call) {
-    auto network = std::make_shared<DiffusionMLP>(call.init());
-    call.module(*network);
-    call.output("result", network->forward(call.input("x"), call.input("time"), condition(call)));
-}
-
-static void critic_obs(Call &call) {
-    auto network = std::make_shared<CriticObs>(call.init());
-    call.module(*network);
-    call.output("result", network->forward(condition(call)));
-}
-
-static void critic_obs_act(Call &call) {
-    auto network = build_critic_obs_act(call.init(), nullptr);
-    call.module(*network);
-    const auto [q1, q2] = network->forward(condition(call), call.input("action"));
-    call.output(q2.defined() ? "q1" : "result", q1);
-    if (q2.defined()) call.output("q2", q2);
-}
-
-static void gaussian_mlp(Call &call) {
-    auto network = std::make_shared<Gaussian_MLP>(call.init());
-    call.module(*network);
-    const auto [mean, scale] = network->forward(condition(call));
-    call.output("mean", mean);
-    call.output("scale", scale);
-}
-
-static void sinusoidal(Call &call) {
-    call.output("result", sinusoidal_pos_emb(call.input("x"), call.init().integer("dim")));
-}
-
-static void eta_fixed(Call &call) {
-    auto eta = std::make_shared<EtaFixed>(call.init());
-    call.module(*eta);
-    call.output("result", eta->forward(condition(call)));
 }
 
 // -- Gaussian policies
@@ -329,23 +268,15 @@ static void ppo_updates(Call &call) {
 }
 
 const Entry entries_dppo[] = {
-    {"CriticObs", critic_obs},
-    {"CriticObsAct", critic_obs_act},
-    {"DiffusionMLP", diffusion_mlp},
     {"DiffusionModel.forward", diffusion_forward},
     {"DiffusionModel.p_losses", p_losses},
     {"DiffusionModel.p_mean_var", p_mean_var},
     {"DiffusionModel.q_sample", q_sample},
     {"DiffusionModel.schedule", schedule_entry},
-    {"EtaFixed", eta_fixed},
     {"GaussianModel.forward", gaussian_forward},
     {"GaussianModel.loss", gaussian_loss},
-    {"Gaussian_MLP", gaussian_mlp},
-    {"MLP", mlp},
     {"PPODiffusion.loss", ppo_diffusion_loss},
     {"PPO_Gaussian.loss", ppo_gaussian_loss},
-    {"ResidualMLP", residual_mlp},
-    {"SinusoidalPosEmb", sinusoidal},
     {"VPGDiffusion.forward", vpg_forward},
     {"VPGDiffusion.get_logprobs", vpg_logprobs},
     {"VPGDiffusion.get_logprobs_subsample", vpg_logprobs_subsample},

@@ -20,8 +20,7 @@ Activation activation(const std::string &name) {
     return place->second;
 }
 
-// Dropout draws from torch's own generator, which the C side does not share; no configuration in use has it.
-static void refuse_dropout(const Config &config) {
+void refuse_dropout(const Config &config) {
     if (config.number("dropout", 0) > 0) invalid("dropout: only 0 is supported");
 }
 
@@ -137,8 +136,7 @@ std::shared_ptr<Feedforward> feedforward(const MlpOptions &options, bool residua
     return std::make_shared<MLP>(options);
 }
 
-// [first] + hidden + [last]; a width below zero is left out.
-static MlpOptions with_dims(MlpOptions options, int64_t first, const Shape &hidden, int64_t last) {
+MlpOptions with_dims(MlpOptions options, int64_t first, const Shape &hidden, int64_t last) {
     options.dim_list = {first};
     options.dim_list.insert(options.dim_list.end(), hidden.begin(), hidden.end());
     if (last >= 0) options.dim_list.push_back(last);
@@ -188,6 +186,16 @@ Tensor sinusoidal_pos_emb(const Tensor &x, int64_t dim) {
     return torch::cat({phase.sin(), phase.cos()}, -1);
 }
 
+StepEmbedding::StepEmbedding(int64_t dim, int64_t hidden)
+    : dim_(dim), first_(dim, hidden), second_(hidden, dim) {
+    register_module("1", first_);
+    register_module("3", second_);
+}
+
+Tensor StepEmbedding::forward(const Tensor &time) {
+    return second_(torch::mish(first_(sinusoidal_pos_emb(time, dim_))));
+}
+
 static DiffusionMLP::Options diffusion_mlp_options(const Config &config) {
     DiffusionMLP::Options options;
     options.mean = mlp_options(config, "Mish");
@@ -203,11 +211,8 @@ static DiffusionMLP::Options diffusion_mlp_options(const Config &config) {
 DiffusionMLP::DiffusionMLP(const Config &config)
     : NoiseNetwork(config), options_(diffusion_mlp_options(config)) {
     const Options &options = options_;
-    // A Sequential of embedding, Linear, Mish, Linear: only 1 and 3 have parameters.
-    auto time_embedding = std::make_shared<torch::nn::Module>();
-    time1_ = time_embedding->register_module("1", torch::nn::Linear(options.time_dim, options.time_dim * 2));
-    time2_ = time_embedding->register_module("3", torch::nn::Linear(options.time_dim * 2, options.time_dim));
-    register_module("time_embedding", time_embedding);
+    time_embedding_ = register_module(
+        "time_embedding", std::make_shared<StepEmbedding>(options.time_dim, options.time_dim * 2));
     int64_t cond_size = options.cond_dim;
     if (!options.cond_mlp_dims.empty()) {
         MlpOptions encoder;
@@ -229,14 +234,44 @@ Tensor DiffusionMLP::forward(const Tensor &chunk, const Tensor &time, const Cond
     const int64_t batch = chunk.size(0);
     Tensor state = cond.flat();
     if (cond_mlp_) state = cond_mlp_->forward(state);
-    Tensor embedding = sinusoidal_pos_emb(time.view({batch, 1}), options_.time_dim);
-    embedding = time2_(torch::mish(time1_(embedding))).view({batch, options_.time_dim});
+    const Tensor embedding = time_embedding_->forward(time.view({batch, 1})).view({batch, options_.time_dim});
     const Tensor x = torch::cat({chunk.reshape({batch, -1}), embedding, state}, -1);
     return mlp_mean_->forward(x).view({batch, chunk.size(1), chunk.size(2)});
 }
 
 // -- Gaussian_MLP
 // ------------------------------------------------------------------------------------------------
+
+// log(std^2) as the original makes it: the square in python, the logarithm in torch.
+static Tensor log_variance(double std, at::IntArrayRef shape) {
+    return torch::log(torch::full(shape, std * std, torch::get_default_dtype()));
+}
+
+Spread::Spread(torch::nn::Module &owner, const Config &config, int64_t modes, int64_t action_dim,
+               int64_t horizon_steps)
+    : modes_(modes), action_dim_(action_dim), horizon_steps_(horizon_steps) {
+    if (config.has("fixed_std")) {
+        fixed_std_ = config.number("fixed_std");
+        if (config.flag("learn_fixed_std", false))
+            logvar_ = owner.register_parameter("logvar", log_variance(*fixed_std_, {modes * action_dim}));
+    }
+    min_ = owner.register_parameter("logvar_min", log_variance(config.number("std_min", 0.01), {}), false);
+    max_ = owner.register_parameter("logvar_max", log_variance(config.number("std_max", 1), {}), false);
+}
+
+Tensor Spread::of(const Tensor &logvar) const {
+    return torch::exp(0.5 * torch::clamp(logvar, min_, max_));
+}
+
+Tensor Spread::squashed(const Tensor &logvar) const {
+    return torch::exp(0.5 * (min_ + 0.5 * (max_ - min_) * (torch::tanh(logvar) + 1)));
+}
+
+Tensor Spread::fixed(const Tensor &mean) const {
+    if (!logvar_.defined()) return torch::ones_like(mean) * *fixed_std_;
+    if (mean.dim() == 2) return of(logvar_).view({1, action_dim_}).repeat({mean.size(0), horizon_steps_});
+    return of(logvar_).view({1, modes_, action_dim_}).repeat({mean.size(0), 1, horizon_steps_});
+}
 
 static Gaussian_MLP::Options gaussian_mlp_options(const Config &config) {
     Gaussian_MLP::Options options;
@@ -248,24 +283,13 @@ static Gaussian_MLP::Options gaussian_mlp_options(const Config &config) {
     options.cond_dim = config.integer("cond_dim");
     options.tanh_output = config.flag("tanh_output", true);
     options.residual_style = config.flag("residual_style", false);
-    options.has_fixed_std = config.has("fixed_std");
-    options.fixed_std = config.number("fixed_std", 0);
-    options.learn_fixed_std = config.flag("learn_fixed_std", false);
-    options.std_min = config.number("std_min", 0.01);
-    options.std_max = config.number("std_max", 1);
     return options;
 }
 
-// log(std^2) as the original makes it: the square in python, the logarithm in torch.
-static Tensor log_variance(double std, at::IntArrayRef shape) {
-    return torch::log(torch::full(shape, std * std, torch::get_default_dtype()));
-}
-
 Gaussian_MLP::Gaussian_MLP(const Config &config)
-    : GaussianNetwork(config), options_(gaussian_mlp_options(config)) {
-    options_.has_fixed_std ? fixed_std() : learned_std();
-    logvar_min_ = register_parameter("logvar_min", log_variance(options_.std_min, {}), false);
-    logvar_max_ = register_parameter("logvar_max", log_variance(options_.std_max, {}), false);
+    : GaussianNetwork(config), options_(gaussian_mlp_options(config)),
+      spread_(*this, config, 1, options_.action_dim, options_.horizon_steps) {
+    spread_.predicted() ? learned_std() : fixed_std();
 }
 
 // A common trunk with a head for the mean and one for the logarithm of the variance.
@@ -289,22 +313,6 @@ void Gaussian_MLP::fixed_std() {
     MlpOptions mean = with_dims(options_.mean, options_.cond_dim, options_.mean.dim_list, size);
     mean.use_layernorm_final = false;
     mlp_mean_ = register_module("mlp_mean", feedforward(mean, options_.residual_style));
-    if (options_.learn_fixed_std)
-        logvar_ = register_parameter("logvar", log_variance(options_.fixed_std, {options_.action_dim}));
-}
-
-Tensor Gaussian_MLP::scale(const Tensor &features, const Tensor &mean) {
-    const int64_t batch = mean.size(0);
-    if (options_.learn_fixed_std && options_.has_fixed_std) {
-        const Tensor one = torch::exp(0.5 * torch::clamp(logvar_, logvar_min_, logvar_max_));
-        return one.view({1, options_.action_dim}).repeat({batch, options_.horizon_steps});
-    }
-    if (options_.has_fixed_std) return torch::ones_like(mean) * options_.fixed_std;
-    Tensor logvar =
-        mlp_logvar_->forward(features).view({batch, options_.horizon_steps * options_.action_dim});
-    logvar = torch::tanh(logvar);
-    logvar = logvar_min_ + 0.5 * (logvar_max_ - logvar_min_) * (logvar + 1);
-    return torch::exp(0.5 * logvar);
 }
 
 std::pair<Tensor, Tensor> Gaussian_MLP::forward(const Cond &cond) {
@@ -313,14 +321,42 @@ std::pair<Tensor, Tensor> Gaussian_MLP::forward(const Cond &cond) {
     Tensor mean = mlp_mean_->forward(features);
     if (options_.tanh_output) mean = torch::tanh(mean);
     mean = mean.view({cond.batch(), options_.horizon_steps * options_.action_dim});
-    return {mean, scale(features, mean)};
+    if (!spread_.predicted()) return {mean, spread_.fixed(mean)};
+    return {mean, spread_.squashed(mlp_logvar_->forward(features).view(mean.sizes()))};
+}
+
+// -- GMM_MLP
+
+GMM_MLP::GMM_MLP(const Config &config)
+    : GmmNetwork(config), num_modes_(config.integer("num_modes", 5)),
+      spread_(*this, config, num_modes_, config.integer("action_dim"), config.integer("horizon_steps")) {
+    const int64_t size = config.integer("action_dim") * config.integer("horizon_steps") * num_modes_;
+    const Shape hidden = config.has("mlp_dims") ? config.integers("mlp_dims") : Shape{256, 256, 256};
+    MlpOptions options = mlp_options(config, "Mish");
+    options.out_activation_type = "Identity";
+    const auto part = [&](const char *name, int64_t outputs) {
+        return register_module(name,
+                               feedforward(with_dims(options, config.integer("cond_dim"), hidden, outputs),
+                                           config.flag("residual_style", false)));
+    };
+    mlp_mean_ = part("mlp_mean", size);
+    if (spread_.predicted()) mlp_logvar_ = part("mlp_logvar", size);
+    mlp_weights_ = part("mlp_weights", num_modes_);
+}
+
+GmmNetwork::Mixture GMM_MLP::forward(const Cond &cond) {
+    const Tensor state = cond.flat();
+    const Shape shape = {cond.batch(), num_modes_, -1};
+    const Tensor means = torch::tanh(mlp_mean_->forward(state)).view(shape);
+    const Tensor scales =
+        mlp_logvar_ ? spread_.of(mlp_logvar_->forward(state).view(shape)) : spread_.fixed(means);
+    return {means, scales, mlp_weights_->forward(state)};
 }
 
 // -- critics
 // --------------------------------------------------------------------------------------------------------
 
-// From `width` features to one value.
-static MlpOptions critic_options(const Config &config, int64_t width) {
+MlpOptions critic_options(const Config &config, int64_t width) {
     MlpOptions options;
     options.activation_type = config.text("activation_type", "Mish");
     options.use_layernorm = config.flag("use_layernorm", false);
@@ -354,119 +390,61 @@ std::pair<Tensor, Tensor> CriticObsAct::forward(const Cond &cond, const Tensor &
 // -- etas
 // -----------------------------------------------------------------------------------------------------------
 
+// The logit at which eta is base_eta.
+static Tensor eta_logit(const Config &config, double min, double max, int64_t count) {
+    const double normalized = 2 * (config.number("base_eta", 0.5) - min) / (max - min) - 1;
+    return torch::ones(count) * torch::atanh(torch::full({1}, normalized));
+}
+
+static Tensor eta_of(const Tensor &logit, double min, double max) {
+    return 0.5 * (torch::tanh(logit) + 1) * (max - min) + min;
+}
+
 EtaFixed::EtaFixed(const Config &config)
     : Eta(config), min_(config.number("min_eta", 0.1)), max_(config.number("max_eta", 1.0)) {
-    const double base = config.number("base_eta", 0.5);
-    const double normalized = 2 * (base - min_) / (max_ - min_) - 1;
-    logit_ = register_parameter("eta_logit", torch::atanh(torch::full({1}, normalized)));
+    logit_ = register_parameter("eta_logit", eta_logit(config, min_, max_, 1));
 }
 
 // A number taken out of the graph, as in the original: no gradient reaches the logit.
 Tensor EtaFixed::forward(const Cond &cond) {
-    const Tensor normalized = torch::tanh(logit_);
-    const Tensor eta = 0.5 * (normalized + 1) * (max_ - min_) + min_;
-    return torch::full({cond.batch(), 1}, eta.item<double>());
+    return torch::full({cond.batch(), 1}, eta_of(logit_, min_, max_).item<double>());
 }
 
-// -- builders
-// ------------------------------------------------------------------------------------------------------
-
-template <class Kind> struct Class {
-    const char *target;
-    std::shared_ptr<Kind> (*make)(const Config &);
-};
-
-template <class Kind, class Derived> static std::shared_ptr<Kind> make(const Config &config) {
-    return std::make_shared<Derived>(config);
+EtaAction::EtaAction(const Config &config)
+    : Eta(config), min_(config.number("min_eta", 0.1)), max_(config.number("max_eta", 1.0)) {
+    logit_ = register_parameter("eta_logit", eta_logit(config, min_, max_, config.integer("action_dim")));
 }
 
-template <class Kind, size_t Count>
-static std::shared_ptr<Kind> build(const Class<Kind> (&classes)[Count], const char *what,
-                                   const Config &config, dppo_generator *weights) {
-    for (const Class<Kind> &one : classes) {
-        if (config.target() != one.target) continue;
-        const std::shared_ptr<Kind> network = one.make(config);
-        if (weights != nullptr) draw_weights(*network, weights);
-        return network;
-    }
-    throw Failure(DPPO_MISSING,
-                  std::string(what) + ": libtorch side has no _target_ \"" + config.target() + "\"");
+Tensor EtaAction::forward(const Cond &cond) {
+    return eta_of(logit_, min_, max_).repeat({cond.batch(), 1});
 }
 
-std::shared_ptr<NoiseNetwork> build_noise_network(const Config &config, dppo_generator *weights) {
-    static const Class<NoiseNetwork> classes[] = {
-        {"DiffusionMLP", make<NoiseNetwork, DiffusionMLP>},
-    };
-    return build(classes, "diffusion network", config, weights);
+EtaState::EtaState(const Config &config, int64_t outputs, Defaults defaults)
+    : Eta(config), base_(config.number("base_eta", defaults.base)), gain_(config.number("gain", 1e-2)) {
+    // The bounds as the original makes them: relative to the base, and back.
+    min_ = (config.number("min_eta", defaults.min) - base_) + base_;
+    max_ = (config.number("max_eta", defaults.max) - base_) + base_;
+    MlpOptions options;
+    options.activation_type = config.text("activation_type", "ReLU");
+    options.out_activation_type = config.text("out_activation_type", "Identity");
+    options = with_dims(options, config.integer("input_dim"), config.integers("mlp_dims"), outputs);
+    mlp_res_ = register_module("mlp_res", std::make_shared<MLP>(options));
 }
 
-std::shared_ptr<GaussianNetwork> build_gaussian_network(const Config &config, dppo_generator *weights) {
-    static const Class<GaussianNetwork> classes[] = {
-        {"Gaussian_MLP", make<GaussianNetwork, Gaussian_MLP>},
-    };
-    return build(classes, "Gaussian network", config, weights);
+Tensor EtaState::forward(const Cond &cond) {
+    if (cond.rgb.defined()) invalid("eta: one that depends on the state is not for images");
+    return torch::clamp(torch::tanh(mlp_res_->forward(cond.flat())) + base_, min_, max_);
 }
 
-std::shared_ptr<Critic> build_critic(const Config &config, dppo_generator *weights) {
-    static const Class<Critic> classes[] = {
-        {"CriticObs", make<Critic, CriticObs>},
-    };
-    return build(classes, "critic", config, weights);
-}
-
-std::shared_ptr<CriticObsAct> build_critic_obs_act(const Config &config, dppo_generator *weights) {
-    static const Class<CriticObsAct> classes[] = {
-        {"CriticObsAct", make<CriticObsAct, CriticObsAct>},
-    };
-    return build(classes, "critic of actions", config, weights);
-}
-
-std::shared_ptr<Eta> build_eta(const Config &config, dppo_generator *weights) {
-    static const Class<Eta> classes[] = {
-        {"EtaFixed", make<Eta, EtaFixed>},
-    };
-    return build(classes, "eta", config, weights);
-}
-
-std::shared_ptr<NoiseNetwork> fresh(const NoiseNetwork &network) {
-    return build_noise_network(network.config(), nullptr);
-}
-
-std::shared_ptr<GaussianNetwork> fresh(const GaussianNetwork &network) {
-    return build_gaussian_network(network.config(), nullptr);
-}
-
-std::shared_ptr<Critic> fresh(const Critic &network) {
-    return build_critic(network.config(), nullptr);
-}
-
-std::shared_ptr<CriticObsAct> fresh(const CriticObsAct &network) {
-    return build_critic_obs_act(network.config(), nullptr);
-}
-
-// Both sides draw in float32 from the same stream, straight into the parameter.
-static void draw_uniform(Tensor parameter, double bound, dppo_generator *generator) {
-    Tensor values = torch::empty(parameter.sizes(), torch::kFloat32);
-    dppo_tensor view = {};
-    view.dtype = DPPO_F32;
-    view.ndim = static_cast<int>(values.dim());
-    std::copy(values.sizes().begin(), values.sizes().end(), view.shape);
-    std::copy(values.strides().begin(), values.strides().end(), view.stride);
-    view.data = values.data_ptr();
-    check(dppo_draw_uniform(generator, &view, -bound, bound));
-    parameter.copy_(values);
-}
-
-void draw_weights(torch::nn::Module &module, dppo_generator *generator) {
-    torch::NoGradGuard no_grad;
-    for (const auto &child : module.modules()) {
+// torch's own initialisation, then xavier_normal_ with a small gain and no biases: eta starts at its base.
+void EtaState::draw(dppo_generator *generator) {
+    draw_members(*this, generator);
+    for (const auto &child : modules()) {
         auto *linear = child->as<torch::nn::Linear>();
         if (linear == nullptr) continue;
-        // kaiming_uniform_ with a = sqrt(5): gain sqrt(2 / (1 + 5)), bound sqrt(3) gain / sqrt(fan_in).
-        const double fan_in = static_cast<double>(linear->weight.size(1));
-        const double bound = std::sqrt(3.0) * (std::sqrt(2.0 / 6.0) / std::sqrt(fan_in));
-        draw_uniform(linear->weight, bound, generator);
-        draw_uniform(linear->bias, 1 / std::sqrt(fan_in), generator);
+        const double fans = static_cast<double>(linear->weight.size(0) + linear->weight.size(1));
+        draw_normal(linear->weight, 0, gain_ * std::sqrt(2.0 / fans), generator);
+        linear->bias.zero_();
     }
 }
 

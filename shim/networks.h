@@ -9,7 +9,16 @@
 
 #include "call.h"
 
+#include <optional>
+
 namespace shim {
+
+// A module that draws its initial weights in a way of its own; without gradient recording.
+class OwnWeights {
+  public:
+    virtual ~OwnWeights() = default;
+    virtual void draw(dppo_generator *generator) = 0;
+};
 
 using Activation = Tensor (*)(const Tensor &);
 // ReLU, ELU, GELU, Tanh, Mish, Identity or Softplus; fails on any other name.
@@ -23,6 +32,10 @@ struct MlpOptions {
     Shape append_layers; // layers that get `append` beside their input
 };
 MlpOptions mlp_options(const Config &config, const char *default_activation);
+// [first] + hidden + [last]; a width below zero is left out.
+MlpOptions with_dims(MlpOptions options, int64_t first, const Shape &hidden, int64_t last);
+// Dropout draws from torch's own generator, which the C side does not share; no configuration in use has it.
+void refuse_dropout(const Config &config);
 
 // What MLP and ResidualMLP have in common: features (B, ..., dim_list.front()) to (B, ..., dim_list.back()).
 class Feedforward : public torch::nn::Module {
@@ -73,6 +86,18 @@ std::shared_ptr<Feedforward> feedforward(const MlpOptions &options, bool residua
 // (n) or (n, 1) steps to (n, dim) or (n, 1, dim): sines, then cosines.
 Tensor sinusoidal_pos_emb(const Tensor &x, int64_t dim);
 
+// The embedded step through two layers: time (n) to (n, dim), or (n, 1) to (n, 1, dim). A Sequential of
+// embedding, Linear, Mish, Linear.
+class StepEmbedding : public torch::nn::Module {
+  public:
+    StepEmbedding(int64_t dim, int64_t hidden);
+    Tensor forward(const Tensor &time);
+
+  private:
+    int64_t dim_;
+    torch::nn::Linear first_, second_;
+};
+
 // What a policy is conditioned on. A state alone is a condition without images.
 struct Cond {
     Cond() = default;
@@ -92,6 +117,9 @@ struct Cond {
     Tensor rgb;             // (B, To_img, C, H, W), undefined without images
     Draws *draws = nullptr; // where networks that augment images draw from
 };
+
+// The input `name` of a case: a dictionary with state and, perhaps, rgb; or the state itself.
+Cond condition(Call &call, const std::string &name = "cond");
 
 // A network keeps a copy of the configuration it was made from, so that another one like it can be made.
 class Network : public torch::nn::Module {
@@ -126,7 +154,7 @@ class DiffusionMLP : public NoiseNetwork {
 
   private:
     Options options_;
-    torch::nn::Linear time1_{nullptr}, time2_{nullptr};
+    std::shared_ptr<StepEmbedding> time_embedding_;
     std::shared_ptr<MLP> cond_mlp_;
     std::shared_ptr<Feedforward> mlp_mean_;
 };
@@ -138,6 +166,26 @@ class GaussianNetwork : public Network {
     virtual std::pair<Tensor, Tensor> forward(const Cond &cond) = 0;
 };
 
+// The standard deviation of a policy with M modes: given (fixed_std), learnt for each mode and dimension of
+// an action (learn_fixed_std), or predicted by the network. Registers logvar, logvar_min, logvar_max in
+// `owner`.
+class Spread {
+  public:
+    Spread(torch::nn::Module &owner, const Config &config, int64_t modes, int64_t action_dim,
+           int64_t horizon_steps);
+    bool predicted() const {
+        return !fixed_std_;
+    }
+    Tensor fixed(const Tensor &mean) const;      // mean (B, Ta Da) or (B, M, Ta Da): the scale beside it
+    Tensor of(const Tensor &logvar) const;       // clamped to the bounds
+    Tensor squashed(const Tensor &logvar) const; // tanh, stretched to the bounds
+
+  private:
+    std::optional<double> fixed_std_;
+    int64_t modes_, action_dim_, horizon_steps_;
+    Tensor logvar_, min_, max_;
+};
+
 class Gaussian_MLP : public GaussianNetwork {
   public:
     explicit Gaussian_MLP(const Config &config);
@@ -145,19 +193,17 @@ class Gaussian_MLP : public GaussianNetwork {
 
     struct Options {
         int64_t action_dim, horizon_steps, cond_dim;
-        bool tanh_output, residual_style, has_fixed_std, learn_fixed_std;
-        double fixed_std, std_min, std_max;
+        bool tanh_output, residual_style;
         MlpOptions mean;
     };
 
   private:
     void learned_std();
     void fixed_std();
-    Tensor scale(const Tensor &features, const Tensor &mean);
 
     Options options_;
+    Spread spread_;
     std::shared_ptr<Feedforward> mlp_base_, mlp_mean_, mlp_logvar_;
-    Tensor logvar_, logvar_min_, logvar_max_;
 };
 
 // A mixture of Gaussians over a flattened chunk: means and scales (B, M, Ta * Da), logits of the modes
@@ -171,12 +217,25 @@ class GmmNetwork : public Network {
     virtual Mixture forward(const Cond &cond) = 0;
 };
 
+class GMM_MLP : public GmmNetwork {
+  public:
+    explicit GMM_MLP(const Config &config);
+    Mixture forward(const Cond &cond) override;
+
+  private:
+    int64_t num_modes_;
+    Spread spread_;
+    std::shared_ptr<Feedforward> mlp_mean_, mlp_logvar_, mlp_weights_;
+};
+
 // V(s), (B, 1). no_augment: images as they are.
 class Critic : public Network {
   public:
     using Network::Network;
     virtual Tensor forward(const Cond &cond, bool no_augment = false) = 0;
 };
+
+MlpOptions critic_options(const Config &config, int64_t width); // `width` features to one value
 
 class CriticObs : public Critic {
   public:
@@ -215,6 +274,41 @@ class EtaFixed : public Eta {
     Tensor logit_;
 };
 
+// One number for every dimension of an action, learnt.
+class EtaAction : public Eta {
+  public:
+    explicit EtaAction(const Config &config);
+    Tensor forward(const Cond &cond) override;
+
+  private:
+    double min_, max_;
+    Tensor logit_;
+};
+
+// A network around base_eta, near which it starts; no images.
+class EtaState : public Eta, public OwnWeights {
+  public:
+    explicit EtaState(const Config &config) : EtaState(config, 1, {0.5, 0.1, 1.0}) {}
+    Tensor forward(const Cond &cond) override;
+    void draw(dppo_generator *generator) override;
+
+  protected:
+    struct Defaults {
+        double base, min, max;
+    };
+    EtaState(const Config &config, int64_t outputs, Defaults defaults);
+
+  private:
+    double base_, min_, max_, gain_;
+    std::shared_ptr<MLP> mlp_res_;
+};
+
+class EtaStateAction : public EtaState {
+  public:
+    explicit EtaStateAction(const Config &config)
+        : EtaState(config, config.integer("action_dim"), {1, 1e-3, 2}) {}
+};
+
 // Builders from a node with _target_. With a generator, weights are drawn from it (draw_weights);
 // DPPO_MISSING names a class this side does not have.
 std::shared_ptr<NoiseNetwork> build_noise_network(const Config &config, dppo_generator *weights);
@@ -231,8 +325,16 @@ std::shared_ptr<GmmNetwork> fresh(const GmmNetwork &network);
 std::shared_ptr<Critic> fresh(const Critic &network);
 std::shared_ptr<CriticObsAct> fresh(const CriticObsAct &network);
 
-// nn.Linear's initialisation in construction order: weight, then bias, both U(+-1/sqrt(fan_in)).
+// Initial weights in the order in which the original draws them: those of linear layers and convolutions as
+// torch does in order of construction (weight, then bias, both U(+-1/sqrt(fan_in))), except where a module
+// has OwnWeights. draw_members() treats the members of a module only.
 void draw_weights(torch::nn::Module &module, dppo_generator *generator);
+void draw_members(torch::nn::Module &module, dppo_generator *generator);
+// One parameter, in float32 from the stream that both sides share: uniform_(-bound, bound), normal_, and
+// trunc_normal_ within +-2.
+void draw_uniform(Tensor parameter, double bound, dppo_generator *generator);
+void draw_normal(Tensor parameter, double mean, double std, dppo_generator *generator);
+void draw_trunc_normal(Tensor parameter, double std, dppo_generator *generator);
 
 // copy.deepcopy: a network of its own with the same values and flags.
 template <class Kind> std::shared_ptr<Kind> deepcopy(const Kind &network);

@@ -12,8 +12,8 @@ namespace shim {
 static const std::vector<Entry> &entries() {
     static const std::vector<Entry> sorted = [] {
         std::vector<Entry> all;
-        for (const Entry *list :
-             {entries_torch, entries_nn, entries_distributions, entries_optim, entries_dppo, entries_envs})
+        for (const Entry *list : {entries_torch, entries_nn, entries_distributions, entries_optim,
+                                  entries_dppo, entries_envs, entries_networks})
             for (; list->function != nullptr; list++)
                 all.push_back(*list);
         std::sort(all.begin(), all.end(),
