@@ -156,6 +156,8 @@ static dppo_tensor *transition_log_prob(dppo_cx *cx, dppo_module *module, dppo_c
                                                       use_base_policy, false, &logvar, &etas);
     dppo_tensor *std = dppo_step_std(cx, logvar, dppo_diffusion_of(module)->min_logprob_denoising_std);
     if (eta) *eta = etas;
+    /* Normal() expands its std first, so that a gradient is summed once; without one that changes nothing. */
+    if (std && std->requires_grad) std = dppo_expand_as(cx, std, mean);
     return dppo_normal_log_prob(cx, mean, std, chains_next);
 }
 
