@@ -91,8 +91,13 @@ static void embedding(Call &call) {
     const Tensor weight = call.state("weight");
     call.init().expect("num_embeddings", weight.size(0));
     call.init().expect("embedding_dim", weight.size(1));
-    call.output("result",
-                torch::embedding(weight, call.input("input"), call.init().integer("padding_idx", -1)));
+    // Counted from the end where negative; its row gets no gradient.
+    int64_t padding_idx = -1;
+    if (call.init().has("padding_idx")) {
+        padding_idx = call.init().integer("padding_idx");
+        if (padding_idx < 0) padding_idx += weight.size(0);
+    }
+    call.output("result", torch::embedding(weight, call.input("input"), padding_idx));
 }
 
 // -- attention ------------------------------------------------------------------------------------

@@ -62,13 +62,75 @@ static void init_normal(Call &call) {
                 call.draws().normal(init_shape(call), args.number("mean", 0), args.number("std", 1)));
 }
 
-// std = gain sqrt(2 / (fan_in + fan_out)); a fan counts the receptive field behind the first two dims.
-static void init_xavier_normal(Call &call) {
-    const Shape shape = init_shape(call);
+// (fan_in, fan_out): a fan counts the receptive field behind the first two dims.
+static std::pair<double, double> fans(const Shape &shape) {
     if (shape.size() < 2) invalid("in/tensor: fans need two dimensions");
     const int64_t field = c10::multiply_integers(shape.begin() + 2, shape.end());
-    const double fans = static_cast<double>((shape[0] + shape[1]) * field);
-    call.output("result", call.draws().normal(shape, 0, call.args().number("gain", 1) * std::sqrt(2 / fans)));
+    return {static_cast<double>(shape[1] * field), static_cast<double>(shape[0] * field)};
+}
+
+// std = gain sqrt(2 / (fan_in + fan_out))
+static void init_xavier_normal(Call &call) {
+    const Shape shape = init_shape(call);
+    const auto [in, out] = fans(shape);
+    call.output("result",
+                call.draws().normal(shape, 0, call.args().number("gain", 1) * std::sqrt(2 / (in + out))));
+}
+
+static void init_uniform(Call &call) {
+    const Config args = call.args();
+    call.output("result", call.draws().uniform(init_shape(call), args.number("a", 0), args.number("b", 1)));
+}
+
+// A uniform of standard deviation std reaches from -sqrt(3) std to sqrt(3) std.
+static void init_xavier_uniform(Call &call) {
+    const Shape shape = init_shape(call);
+    const auto [in, out] = fans(shape);
+    const double bound = std::sqrt(3.0) * (call.args().number("gain", 1) * std::sqrt(2.0 / (in + out)));
+    call.output("result", call.draws().uniform(shape, -bound, bound));
+}
+
+// The gain is that of a leaky ReLU of slope a.
+static void init_kaiming_uniform(Call &call) {
+    const Config args = call.args();
+    if (args.text("mode", "fan_in") != "fan_in" || args.text("nonlinearity", "leaky_relu") != "leaky_relu")
+        throw Failure(DPPO_MISSING, "kaiming_uniform_: only fan_in and leaky_relu");
+    const Shape shape = init_shape(call);
+    const double slope = args.number("a", 0), gain = std::sqrt(2.0 / (1 + slope * slope));
+    const double bound = std::sqrt(3.0) * (gain / std::sqrt(fans(shape).first));
+    call.output("result", call.draws().uniform(shape, -bound, bound));
+}
+
+// Q of a tall matrix of normal numbers, each column with the sign of R's diagonal.
+static void init_orthogonal(Call &call) {
+    const Shape shape = init_shape(call);
+    if (shape.size() < 2) invalid("in/tensor: orthogonal_ needs two dimensions");
+    Tensor flat = call.draws().normal(shape, 0, 1).view({shape[0], -1});
+    const bool wide = flat.size(0) < flat.size(1);
+    if (wide) flat = flat.t();
+    const auto [q, r] = torch::linalg_qr(flat);
+    const Tensor columns = q * r.diagonal().sign();
+    call.output("result", (wide ? columns.t() : columns).reshape(shape) * call.args().number("gain", 1));
+}
+
+static void init_constant(Call &call) {
+    call.output("result", torch::full(init_shape(call), call.args().number("val"), call.dtype()));
+}
+
+// in/grads/0, 1, ...: parameters with these gradients.
+static void clip_grad_norm(Call &call) {
+    const Config args = call.args();
+    args.refuse("error_if_nonfinite");
+    std::vector<Tensor> parameters;
+    for (const Tensor &gradient : call.sequence("grads")) {
+        parameters.push_back(torch::zeros_like(gradient));
+        parameters.back().mutable_grad() = gradient.detach().clone();
+    }
+    const double total =
+        torch::nn::utils::clip_grad_norm_(parameters, args.number("max_norm"), args.number("norm_type", 2));
+    call.output("total_norm", torch::full({}, total, call.dtype()));
+    for (size_t i = 0; i < parameters.size(); i++)
+        call.output("grads/" + std::to_string(i), parameters[i].grad());
 }
 
 static void init_ones(Call &call) {
@@ -157,7 +219,13 @@ const Entry entries_optim[] = {
     {"torch.nn.init.normal_", init_normal},
     {"torch.nn.init.ones_", init_ones},
     {"torch.nn.init.xavier_normal_", init_xavier_normal},
+    {"torch.nn.init.constant_", init_constant},
+    {"torch.nn.init.kaiming_uniform_", init_kaiming_uniform},
+    {"torch.nn.init.orthogonal_", init_orthogonal},
+    {"torch.nn.init.uniform_", init_uniform},
+    {"torch.nn.init.xavier_uniform_", init_xavier_uniform},
     {"torch.nn.init.zeros_", init_zeros},
+    {"torch.nn.utils.clip_grad_norm_", clip_grad_norm},
     {"torch.optim.Adam", optimizer<torch::optim::Adam, torch::optim::AdamOptions>},
     {"torch.optim.AdamW", optimizer<torch::optim::AdamW, torch::optim::AdamWOptions>},
     {"torch.rand", rand},

@@ -18,7 +18,7 @@ enum { FRAME_CHUNKS = 16 };
 /* Windows (kh, kw) over images of C channels (H, W), at (oh, ow) places, O channels there; B samples. In one
  * dimension H, kh and oh are 1. */
 typedef struct windows {
-    int64_t B, C, H, W, O, kh, kw, oh, ow, stride[2], padding[2];
+    int64_t B, C, H, W, O, kh, kw, oh, ow, stride[2], padding[2], dilation[2];
 } windows;
 
 static int64_t depth(const windows *w) {
@@ -40,7 +40,8 @@ static bool image_is_columns(const windows *w) {
 /* -- images and columns
  * --------------------------------------------------------------------------------------------- */
 
-/* The pixels that tap (y, x) of the kernel sees in image row `row`: columns [*first, *last) are inside. */
+/* The pixels that a tap `x` pixels into the window sees in an image row: columns [*first, *last) are inside.
+ */
 static void inside(const windows *w, int64_t x, int64_t *first, int64_t *last) {
     int64_t s = w->stride[1], start = w->padding[1] - x; /* ow s >= start */
     *first = start > 0 ? (start + s - 1) / s : 0;
@@ -55,7 +56,8 @@ static void inside(const windows *w, int64_t x, int64_t *first, int64_t *last) {
 static void to_columns(const windows *w, const float *image, float *columns) {
     int64_t first, last;
     for (int64_t row = 0, rows = depth(w); row < rows; row++) {
-        int64_t x = row % w->kw, y = row / w->kw % w->kh, c = row / (w->kw * w->kh);
+        int64_t x = row % w->kw * w->dilation[1], y = row / w->kw % w->kh * w->dilation[0];
+        int64_t c = row / (w->kw * w->kh);
         inside(w, x, &first, &last);
         for (int64_t i = 0; i < w->oh; i++, columns += w->ow) {
             int64_t h = i * w->stride[0] - w->padding[0] + y;
@@ -77,7 +79,8 @@ static void from_columns(const windows *w, const float *columns, float *image) {
     int64_t first, last;
     memset(image, 0, (size_t)pixels(w) * sizeof *image);
     for (int64_t row = 0, rows = depth(w); row < rows; row++) {
-        int64_t x = row % w->kw, y = row / w->kw % w->kh, c = row / (w->kw * w->kh);
+        int64_t x = row % w->kw * w->dilation[1], y = row / w->kw % w->kh * w->dilation[0];
+        int64_t c = row / (w->kw * w->kh);
         inside(w, x, &first, &last);
         for (int64_t i = 0; i < w->oh; i++, columns += w->ow) {
             int64_t h = i * w->stride[0] - w->padding[0] + y;
@@ -274,34 +277,33 @@ static bool operands_fit(dppo_cx *cx, const char *name, int dims, int which, con
     return fit;
 }
 
-static bool options_fit(dppo_cx *cx, const char *name, int dims, const int64_t *stride,
-                        const int64_t *padding) {
+static bool options_fit(dppo_cx *cx, const char *name, int dims, const dppo_convolution *o) {
     for (int d = 0; d < dims; d++)
-        if (stride[d] < 1 || padding[d] < 0) {
-            (void)dppo_context_fail(cx, DPPO_INVALID, "%s: stride %lld, padding %lld", name,
-                                    (long long)stride[d], (long long)padding[d]);
+        if (o->stride[d] < 1 || o->padding[d] < 0 || o->dilation[d] < 1) {
+            (void)dppo_context_fail(cx, DPPO_INVALID, "%s: stride %lld, padding %lld, dilation %lld", name,
+                                    (long long)o->stride[d], (long long)o->padding[d],
+                                    (long long)o->dilation[d]);
             return false;
         }
     return true;
 }
 
+/* Pixels from the first to the last tap of a window. */
+static int64_t extent(const dppo_tensor *weight, const dppo_convolution *o, int d) {
+    return o->dilation[d] * (weight->shape[d + 2] - 1) + 1;
+}
+
 static dppo_tensor *convolve(dppo_cx *cx, const char *name, int dims, dppo_tensor *input, dppo_tensor *weight,
-                             dppo_tensor *bias, const int64_t *stride, const int64_t *padding) {
-    if (!input || !weight) return NULL;
-    if (input->ndim == dims + 1) /* one sample without a batch */
-        return dppo_squeeze_dim(
-            cx, convolve(cx, name, dims, dppo_unsqueeze(cx, input, 0), weight, bias, stride, padding), 0);
-    if (!operands_fit(cx, name, dims, 1, input, weight, bias) ||
-        !options_fit(cx, name, dims, stride, padding))
-        return NULL;
+                             dppo_tensor *bias, const dppo_convolution *o) {
+    if (!operands_fit(cx, name, dims, 1, input, weight, bias) || !options_fit(cx, name, dims, o)) return NULL;
     int64_t shape[4] = {input->shape[0], weight->shape[0]};
     for (int d = 0; d < dims; d++) {
-        int64_t room = input->shape[d + 2] + 2 * padding[d] - weight->shape[d + 2];
+        int64_t room = input->shape[d + 2] + 2 * o->padding[d] - extent(weight, o, d);
         if (room < 0)
             return dppo_context_fail(cx, DPPO_INVALID, "%s: a kernel of %lld on %lld padded pixels", name,
-                                     (long long)weight->shape[d + 2],
-                                     (long long)(input->shape[d + 2] + 2 * padding[d]));
-        shape[d + 2] = room / stride[d] + 1;
+                                     (long long)extent(weight, o, d),
+                                     (long long)(input->shape[d + 2] + 2 * o->padding[d]));
+        shape[d + 2] = room / o->stride[d] + 1;
     }
     int last = dims + 1;
     bool flat = dims == 1;
@@ -314,47 +316,105 @@ static dppo_tensor *convolve(dppo_cx *cx, const char *name, int dims, dppo_tenso
                  .kw = weight->shape[last],
                  .oh = flat ? 1 : shape[2],
                  .ow = shape[last],
-                 .stride = {flat ? 1 : stride[0], stride[dims - 1]},
-                 .padding = {flat ? 0 : padding[0], padding[dims - 1]}};
+                 .stride = {flat ? 1 : o->stride[0], o->stride[dims - 1]},
+                 .padding = {flat ? 0 : o->padding[0], o->padding[dims - 1]},
+                 .dilation = {flat ? 1 : o->dilation[0], o->dilation[dims - 1]}};
     return convolution_of(cx, name, &w, PLACES, shape, input, weight, bias);
 }
 
-dppo_tensor *dppo_conv1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
-                         int64_t stride, int64_t padding) {
-    return convolve(cx, "conv1d", 1, input, weight, bias, &stride, &padding);
-}
-
-dppo_tensor *dppo_conv2d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
-                         const int64_t stride[2], const int64_t padding[2]) {
-    return convolve(cx, "conv2d", 2, input, weight, bias, stride, padding);
-}
-
-dppo_tensor *dppo_conv_transpose1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
-                                   int64_t stride, int64_t padding, int64_t output_padding) {
-    const char *name = "conv_transpose1d";
-    if (!input || !weight) return NULL;
-    if (input->ndim == 2)
-        return dppo_squeeze_dim(cx,
-                                dppo_conv_transpose1d(cx, dppo_unsqueeze(cx, input, 0), weight, bias, stride,
-                                                      padding, output_padding),
-                                0);
-    if (!operands_fit(cx, name, 1, 0, input, weight, bias) || !options_fit(cx, name, 1, &stride, &padding))
-        return NULL;
-    int64_t places_in = input->shape[2], kernel = weight->shape[2];
-    int64_t length = (places_in - 1) * stride - 2 * padding + kernel + output_padding;
-    if (places_in < 1 || length < 1 || output_padding < 0 || output_padding >= stride)
+static dppo_tensor *convolve_transposed(dppo_cx *cx, const char *name, int dims, dppo_tensor *input,
+                                        dppo_tensor *weight, dppo_tensor *bias, const dppo_convolution *o) {
+    (void)dims; /* there is one dimensional only */
+    if (!operands_fit(cx, name, 1, 0, input, weight, bias) || !options_fit(cx, name, 1, o)) return NULL;
+    int64_t places_in = input->shape[2], stride = o->stride[0];
+    int64_t length = (places_in - 1) * stride - 2 * o->padding[0] + extent(weight, o, 0) + o->output_padding;
+    if (places_in < 1 || length < 1 || o->output_padding < 0 ||
+        (o->output_padding >= stride && o->output_padding >= o->dilation[0]))
         return dppo_context_fail(cx, DPPO_INVALID, "%s: output padding %lld, result of %lld pixels", name,
-                                 (long long)output_padding, (long long)length);
+                                 (long long)o->output_padding, (long long)length);
     windows w = {.B = input->shape[0],
                  .C = weight->shape[1],
                  .H = 1,
                  .W = length,
                  .O = input->shape[1],
                  .kh = 1,
-                 .kw = kernel,
+                 .kw = weight->shape[2],
                  .oh = 1,
                  .ow = places_in,
                  .stride = {1, stride},
-                 .padding = {0, padding}};
+                 .padding = {0, o->padding[0]},
+                 .dilation = {1, o->dilation[0]}};
     return convolution_of(cx, name, &w, IMAGE, (int64_t[]){w.B, w.C, length}, input, weight, bias);
+}
+
+/* -- kinds
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name;
+    int dims;
+    dppo_tensor *(*of_group)(dppo_cx *cx, const char *name, int dims, dppo_tensor *input, dppo_tensor *weight,
+                             dppo_tensor *bias, const dppo_convolution *o);
+} kinds[] = {[DPPO_CONV1D] = {"conv1d", 1, convolve},
+             [DPPO_CONV2D] = {"conv2d", 2, convolve},
+             [DPPO_CONV_TRANSPOSE1D] = {"conv_transpose1d", 1, convolve_transposed}};
+
+/* Each group of input channels has a slice of the weight (its first dim) and of the bias for itself. */
+static dppo_tensor *grouped(dppo_cx *cx, dppo_conv_kind kind, dppo_tensor *input, dppo_tensor *weight,
+                            dppo_tensor *bias, const dppo_convolution *o) {
+    enum { MOST = 256 };
+    dppo_tensor *parts[MOST];
+    int64_t groups = o->groups;
+    if (groups < 1 || groups > MOST || input->shape[1] % groups != 0 || weight->shape[0] % groups != 0 ||
+        (bias && bias->shape[0] % groups != 0))
+        return dppo_context_fail(cx, DPPO_INVALID, "%s: %lld groups do not divide the channels",
+                                 kinds[kind].name, (long long)groups);
+    int64_t in = input->shape[1] / groups, rows = weight->shape[0] / groups;
+    int64_t out = bias ? bias->shape[0] / groups : 0;
+    for (int64_t i = 0; i < groups; i++) {
+        parts[i] = kinds[kind].of_group(cx, kinds[kind].name, kinds[kind].dims,
+                                        dppo_narrow(cx, input, 1, i * in, in),
+                                        dppo_narrow(cx, weight, 0, i * rows, rows),
+                                        bias ? dppo_narrow(cx, bias, 0, i * out, out) : NULL, o);
+        if (!parts[i]) return NULL;
+    }
+    return dppo_cat(cx, (int)groups, parts, 1);
+}
+
+dppo_tensor *dppo_convolve(dppo_cx *cx, dppo_conv_kind kind, dppo_tensor *input, dppo_tensor *weight,
+                           dppo_tensor *bias, const dppo_convolution *o) {
+    int dims = kinds[kind].dims;
+    if (!input || !weight) return NULL;
+    if (input->ndim == dims + 1) /* one sample without a batch */
+        return dppo_squeeze_dim(cx, dppo_convolve(cx, kind, dppo_unsqueeze(cx, input, 0), weight, bias, o),
+                                0);
+    if (o->groups != 1 && input->ndim == dims + 2 && weight->ndim == dims + 2)
+        return grouped(cx, kind, input, weight, bias, o);
+    return kinds[kind].of_group(cx, kinds[kind].name, dims, input, weight, bias, o);
+}
+
+dppo_tensor *dppo_conv1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                         int64_t stride, int64_t padding) {
+    dppo_convolution o = {.stride = {stride}, .padding = {padding}, .dilation = {1}, .groups = 1};
+    return dppo_convolve(cx, DPPO_CONV1D, input, weight, bias, &o);
+}
+
+dppo_tensor *dppo_conv2d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                         const int64_t stride[2], const int64_t padding[2]) {
+    dppo_convolution o = {.stride = {stride[0], stride[1]},
+                          .padding = {padding[0], padding[1]},
+                          .dilation = {1, 1},
+                          .groups = 1};
+    return dppo_convolve(cx, DPPO_CONV2D, input, weight, bias, &o);
+}
+
+dppo_tensor *dppo_conv_transpose1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
+                                   int64_t stride, int64_t padding, int64_t output_padding) {
+    dppo_convolution o = {.stride = {stride},
+                          .padding = {padding},
+                          .dilation = {1},
+                          .output_padding = output_padding,
+                          .groups = 1};
+    return dppo_convolve(cx, DPPO_CONV_TRANSPOSE1D, input, weight, bias, &o);
 }

@@ -147,6 +147,14 @@ static dppo_tensor *softmax(dppo_cx *cx, const char *name, dppo_tensor *input, i
     return out;
 }
 
+dppo_tensor *dppo_gelu_tanh(dppo_cx *cx, dppo_tensor *input) {
+    static const double root = 0.7978845608028654; /* sqrt(2 / pi) */
+    if (!input) return NULL;
+    dppo_tensor *cube = dppo_mul(cx, dppo_mul(cx, input, input), input);
+    dppo_tensor *inner = dppo_mul_scalar(cx, dppo_add(cx, input, dppo_mul_scalar(cx, cube, 0.044715)), root);
+    return dppo_mul(cx, dppo_mul_scalar(cx, input, 0.5), dppo_add_scalar(cx, dppo_tanh(cx, inner), 1));
+}
+
 dppo_tensor *dppo_softmax(dppo_cx *cx, dppo_tensor *input, int dim) {
     return softmax(cx, "softmax", input, dim, false);
 }

@@ -174,6 +174,8 @@ dppo_tensor *dppo_linear(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, d
 dppo_tensor *dppo_relu(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha);
 dppo_tensor *dppo_gelu(dppo_cx *cx, dppo_tensor *input); /* exact, erf */
+/* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+dppo_tensor *dppo_gelu_tanh(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_mish(dppo_cx *cx, dppo_tensor *input);
 dppo_tensor *dppo_softplus(dppo_cx *cx, dppo_tensor *input, double beta, double threshold);
 dppo_tensor *dppo_softmax(dppo_cx *cx, dppo_tensor *input, int dim);
@@ -187,6 +189,15 @@ dppo_tensor *dppo_embedding(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight
 
 /* -- convolutions: one sample without the batch dim is taken, too
  * ------------------------------------------------------------------------------------- */
+typedef enum dppo_conv_kind { DPPO_CONV1D, DPPO_CONV2D, DPPO_CONV_TRANSPOSE1D } dppo_conv_kind;
+/* One-dimensional kinds use the first of two sizes. */
+typedef struct dppo_convolution {
+    int64_t stride[2], padding[2], dilation[2], output_padding, groups;
+} dppo_convolution;
+/* With all options: a window's taps are `dilation` pixels apart; each of `groups` sees its share of the input
+ * channels only, weight (O, C / groups, ..), transposed (C, O / groups, ..). */
+dppo_tensor *dppo_convolve(dppo_cx *cx, dppo_conv_kind kind, dppo_tensor *input, dppo_tensor *weight,
+                           dppo_tensor *bias, const dppo_convolution *options);
 /* input (B, C, L), weight (O, C, K), bias (O) or NULL -> (B, O, (L + 2 padding - K) / stride + 1) */
 dppo_tensor *dppo_conv1d(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias,
                          int64_t stride, int64_t padding);

@@ -18,8 +18,15 @@ dppo_conv_layer *dppo_conv_layer_new(dppo_generator *generator, dppo_conv_kind k
                                      const dppo_conv_options *o) {
     bool transposed = kind == DPPO_CONV_TRANSPOSE1D;
     int dims = kind == DPPO_CONV2D ? 2 : 1;
-    int64_t in = o->in_channels, out = o->out_channels;
-    int64_t shape[4] = {transposed ? in : out, transposed ? out : in, o->kernel_size[0], o->kernel_size[1]};
+    int64_t in = o->in_channels, out = o->out_channels, groups = o->groups > 0 ? o->groups : 1;
+    int64_t shape[4] = {transposed ? in : out, (transposed ? out : in) / groups, o->kernel_size[0],
+                        o->kernel_size[1]};
+    if (in % groups != 0 || out % groups != 0) {
+        dppo_fail(DPPO_INVALID,
+                  "%s: groups %" PRId64 " must divide in_channels %" PRId64 " and out_channels %" PRId64,
+                  type_names[kind], groups, in, out);
+        return NULL;
+    }
     for (int d = 0; d < dims + 2; d++)
         if (shape[d] < 1) {
             dppo_fail(DPPO_INVALID, "%s: channels and kernel sizes must be positive, one is %" PRId64,
@@ -38,17 +45,18 @@ dppo_conv_layer *dppo_conv_layer_new(dppo_generator *generator, dppo_conv_kind k
     return NULL;
 }
 
+static int64_t or_one(int64_t value) {
+    return value > 0 ? value : 1;
+}
+
 dppo_tensor *dppo_conv_layer_forward(dppo_cx *cx, const dppo_conv_layer *layer, dppo_tensor *x) {
     const dppo_conv_options *o = &layer->options;
-    switch (layer->kind) {
-    case DPPO_CONV2D:
-        return dppo_conv2d(cx, x, layer->weight, layer->bias, o->stride, o->padding);
-    case DPPO_CONV_TRANSPOSE1D:
-        return dppo_conv_transpose1d(cx, x, layer->weight, layer->bias, o->stride[0], o->padding[0],
-                                     o->output_padding);
-    default:
-        return dppo_conv1d(cx, x, layer->weight, layer->bias, o->stride[0], o->padding[0]);
-    }
+    dppo_convolution options = {.stride = {o->stride[0], o->stride[1]},
+                                .padding = {o->padding[0], o->padding[1]},
+                                .dilation = {or_one(o->dilation[0]), or_one(o->dilation[1])},
+                                .output_padding = o->output_padding,
+                                .groups = or_one(o->groups)};
+    return dppo_convolve(cx, layer->kind, x, layer->weight, layer->bias, &options);
 }
 
 dppo_group_norm_layer *dppo_group_norm_layer_new(int64_t num_groups, int64_t num_channels, double eps,

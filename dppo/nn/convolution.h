@@ -1,22 +1,20 @@
 /* Convolutions and GroupNorm as modules with torch's parameter names, initialised as torch initialises them
- * (a NULL generator draws nothing: weights stay zero and are about to be loaded). Neither groups nor
- * dilation. */
+ * (a NULL generator draws nothing: weights stay zero and are about to be loaded). */
 #ifndef DPPO_NN_CONVOLUTION_H
 #define DPPO_NN_CONVOLUTION_H
 
 #include "autograd/functions.h"
 #include "nn/module.h"
 
-typedef enum dppo_conv_kind { DPPO_CONV1D, DPPO_CONV2D, DPPO_CONV_TRANSPOSE1D } dppo_conv_kind;
-
-/* One-dimensional kinds use the first of two sizes. */
+/* One-dimensional kinds use the first of two sizes; dilation and groups 0 stand for 1. */
 typedef struct dppo_conv_options {
-    int64_t in_channels, out_channels, kernel_size[2], stride[2], padding[2];
+    int64_t in_channels, out_channels, kernel_size[2], stride[2], padding[2], dilation[2];
     int64_t output_padding; /* of the transposed one */
+    int64_t groups;
     bool bias;
 } dppo_conv_options;
 
-/* weight (O, C, K..), of the transposed kind (C, O, K); bias (O) or NULL. */
+/* weight (O, C / groups, K..), of the transposed kind (C, O / groups, K); bias (O) or NULL. */
 typedef struct dppo_conv_layer {
     dppo_module module;
     dppo_tensor *weight, *bias;

@@ -93,6 +93,7 @@ dppo_embedding_layer *dppo_embedding_layer_new(dppo_generator *generator, int64_
     if (!sizes_make_sense("Embedding", count, size)) return NULL;
     dppo_embedding_layer *layer = dppo_module_new(sizeof *layer, "Embedding");
     if (!layer) return NULL;
+    layer->padding_idx = -1;
     layer->weight = dppo_module_parameter(&layer->module, "weight", 2, (int64_t[]){count, size});
     bool drawn = layer->weight && (!generator || dppo_init_normal(generator, layer->weight, 0, 1) == DPPO_OK);
     if (drawn) return layer;
@@ -101,7 +102,10 @@ dppo_embedding_layer *dppo_embedding_layer_new(dppo_generator *generator, int64_
 }
 
 dppo_tensor *dppo_embedding_layer_forward(dppo_cx *cx, const dppo_embedding_layer *layer, dppo_tensor *x) {
-    return dppo_embedding(cx, x, layer->weight);
+    dppo_tensor *rows = dppo_embedding(cx, x, layer->weight);
+    if (layer->padding_idx < 0 || !rows) return rows;
+    dppo_tensor *padding = dppo_full(cx, DPPO_I64, 0, NULL, (double)layer->padding_idx);
+    return dppo_where(cx, dppo_unsqueeze(cx, dppo_eq(cx, x, padding), -1), dppo_detach(cx, rows), rows);
 }
 
 /* -- activations

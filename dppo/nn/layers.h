@@ -22,10 +22,12 @@ typedef struct dppo_layer_norm_layer {
     double eps;
 } dppo_layer_norm_layer;
 
-/* torch.nn.Embedding: weight (count, size), normal. */
+/* torch.nn.Embedding: weight (count, size), normal. The row padding_idx gets no gradient; -1: there is none.
+ */
 typedef struct dppo_embedding_layer {
     dppo_module module;
     dppo_tensor *weight;
+    int64_t padding_idx;
 } dppo_embedding_layer;
 
 /* Owned by the caller until registered (dppo_module_child(parent, name, &layer->module)); NULL with a message

@@ -86,8 +86,9 @@ static dppo_status call_gelu(dppo_call *call) {
     const char *approximate;
     DPPO_TRY(dppo_call_input(call, "input", &input));
     DPPO_TRY(dppo_config_string_or(dppo_call_settings(call), "approximate", "none", &approximate));
+    if (strcmp(approximate, "tanh") == 0) return result(call, dppo_gelu_tanh(dppo_call_context(call), input));
     if (strcmp(approximate, "none") != 0)
-        return dppo_fail(DPPO_MISSING, "torch.nn.GELU: approximate = %s", approximate);
+        return dppo_fail(DPPO_INVALID, "torch.nn.GELU: approximate is none or tanh, not %s", approximate);
     return result(call, dppo_gelu(dppo_call_context(call), input));
 }
 
@@ -397,6 +398,19 @@ static dppo_status call_layer_norm(dppo_call *call) {
     return result(call, dppo_layer_norm_layer_forward(dppo_call_context(call), layer, input));
 }
 
+/* -1 without padding; counted from the end where negative. */
+static dppo_status padding_of(const dppo_config *init, int64_t rows, int64_t *padding_idx) {
+    *padding_idx = -1;
+    const dppo_config *given = dppo_config_get(init, "padding_idx");
+    if (dppo_config_type_of(given) == DPPO_CONFIG_NULL) return DPPO_OK;
+    DPPO_TRY(dppo_config_int(given, NULL, padding_idx));
+    if (*padding_idx < -rows || *padding_idx >= rows)
+        return dppo_fail(DPPO_INVALID, "init/padding_idx: %lld is none of %lld rows", (long long)*padding_idx,
+                         (long long)rows);
+    if (*padding_idx < 0) *padding_idx += rows;
+    return DPPO_OK;
+}
+
 static dppo_status call_embedding(dppo_call *call) {
     dppo_tensor *input;
     int64_t rows, size;
@@ -409,6 +423,7 @@ static dppo_status call_embedding(dppo_call *call) {
     dppo_generator_free(generator);
     if (!layer) return DPPO_INVALID;
     DPPO_TRY(dppo_call_module(call, &layer->module, false));
+    DPPO_TRY(padding_of(init_of(call), rows, &layer->padding_idx));
     return result(call, dppo_embedding_layer_forward(dppo_call_context(call), layer, input));
 }
 

@@ -41,14 +41,6 @@ static dppo_status per_dim(const dppo_config *init, const char *key, int dims, i
                : dppo_fail(DPPO_INVALID, "init/%s: %zu sizes for %d dims", key, count, dims);
 }
 
-/* What the C side does not do, and the original does not ask for. */
-static dppo_status refuse_unless_one(const dppo_config *init, const char *key) {
-    int64_t values[2];
-    DPPO_TRY(per_dim(init, key, 2, 1, values));
-    if (values[0] == 1 && values[1] == 1) return DPPO_OK;
-    return dppo_fail(DPPO_MISSING, "init/%s: only 1 is supported", key);
-}
-
 static dppo_status conv_options(const dppo_config *init, int dims, dppo_conv_options *o) {
     static const char *const keys[] = {
         "in_channels",    "out_channels", "kernel_size", "stride",       "padding", "bias",
@@ -60,8 +52,10 @@ static dppo_status conv_options(const dppo_config *init, int dims, dppo_conv_opt
     DPPO_TRY(dppo_config_string_or(init, "padding_mode", "zeros", &padding_mode));
     if (strcmp(padding_mode, "zeros") != 0)
         return dppo_fail(DPPO_MISSING, "init/padding_mode: only zeros is supported");
-    DPPO_TRY(refuse_unless_one(init, "groups"));
-    DPPO_TRY(refuse_unless_one(init, "dilation"));
+    DPPO_TRY(dppo_config_int_from_or(init, "groups", 1, 1, &o->groups));
+    DPPO_TRY(per_dim(init, "dilation", dims, 1, o->dilation));
+    if (o->dilation[0] < 1 || o->dilation[1] < 1)
+        return dppo_fail(DPPO_INVALID, "init/dilation: must be at least 1");
     if (dppo_config_type_of(padding) == DPPO_CONFIG_STRING)
         return dppo_fail(DPPO_MISSING, "init/padding: only numbers are supported");
     DPPO_TRY(dppo_config_int(init, "in_channels", &o->in_channels));

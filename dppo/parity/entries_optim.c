@@ -80,8 +80,11 @@ static dppo_status call_clip_grad_norm(dppo_call *call) {
     enum { MAX_GRADS = 64 };
     dppo_tensor *grads[MAX_GRADS], leaves[MAX_GRADS] = {0}, *parameters[MAX_GRADS];
     size_t count = dppo_call_sequence(call, "grads", grads, MAX_GRADS);
-    double max_norm;
+    double max_norm, norm_type;
     DPPO_TRY(dppo_config_float(args_of(call), "max_norm", &max_norm));
+    DPPO_TRY(dppo_config_float_or(args_of(call), "norm_type", 2, &norm_type));
+    DPPO_TRY(dppo_call_refuse(args_of(call), (const char *const[]){"error_if_nonfinite", NULL}));
+    if (norm_type != 2) return dppo_fail(DPPO_MISSING, "args/norm_type: only 2 is supported");
     for (size_t i = 0; i < count; i++) {
         leaves[i].grad = grads[i];
         parameters[i] = &leaves[i];
@@ -137,6 +140,15 @@ static dppo_status number(const dppo_call *call, const char *key, double *value)
     return key ? dppo_config_float_or(args_of(call), key, *value, value) : DPPO_OK;
 }
 
+/* The defaults of kaiming_uniform_, which may be spelled out. */
+static dppo_status check_kaiming(const dppo_call *call) {
+    const char *mode, *nonlinearity;
+    DPPO_TRY(dppo_config_string_or(args_of(call), "mode", "fan_in", &mode));
+    DPPO_TRY(dppo_config_string_or(args_of(call), "nonlinearity", "leaky_relu", &nonlinearity));
+    if (strcmp(mode, "fan_in") == 0 && strcmp(nonlinearity, "leaky_relu") == 0) return DPPO_OK;
+    return dppo_fail(DPPO_MISSING, "kaiming_uniform_: only fan_in and leaky_relu");
+}
+
 /* Name, the arguments a and b with their defaults, and what fills `t`. */
 #define INITIALISERS(X)                                                                                      \
     X(normal_, "mean", 0, "std", 1, dppo_init_normal(generator, t, a, b))                                    \
@@ -156,6 +168,7 @@ static dppo_status number(const dppo_call *call, const char *key, double *value)
         dppo_tensor *t;                                                                                      \
         DPPO_TRY(number(call, key_a, &a));                                                                   \
         DPPO_TRY(number(call, key_b, &b));                                                                   \
+        if (strcmp(#name, "kaiming_uniform_") == 0) DPPO_TRY(check_kaiming(call));                           \
         DPPO_TRY(init_target(call, &t));                                                                     \
         (void)generator;                                                                                     \
         DPPO_TRY(fill);                                                                                      \
