@@ -57,6 +57,19 @@ static const char pretrain_config[] =
     "\"ema\": {\"decay\": 0.9}, \"model\": {\"_target_\": \"DiffusionModel\", \"network\": " DIFFUSION_MLP
     ", \"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3}}";
 
+static const char transformer_config[] =
+    "{\"_target_\": \"agent.TrainPPOGaussianAgent\", " SIZES TRAIN
+    "\"model\": {\"_target_\": \"PPO_Gaussian\", \"clip_ploss_coef\": 0.1, \"randn_clip_value\": 3, "
+    "\"actor\": {\"_target_\": \"Gaussian_Transformer\", \"transformer_embed_dim\": 16, \"cond_dim\": 5, "
+    "\"transformer_num_heads\": 2, \"transformer_num_layers\": 2, \"fixed_std\": 0.3, \"learn_fixed_std\": "
+    "true, "
+    "\"horizon_steps\": 2, \"action_dim\": 3}, " CRITIC ", \"horizon_steps\": 2, \"device\": \"cpu\"}}";
+
+/* DDIM, whose noise depends on the state. */
+static const char eta_config[] =
+    DIFFUSION_CONFIG("\"use_ddim\": true, \"ddim_steps\": 6, \"eta\": {\"_target_\": \"EtaStateAction\", "
+                     "\"input_dim\": 5, \"mlp_dims\": [8], \"action_dim\": 3}, ");
+
 static void ok(dppo_status status) {
     if (status != DPPO_OK) fail_msg("%s", dppo_message());
 }
@@ -283,6 +296,17 @@ static void agrees_gaussian(void **state) {
     check_both(gaussian_config, 1);
 }
 
+/* The weights of a transformer, and of an eta, are drawn twice: the sides begin with the same ones. */
+static void agrees_transformer(void **state) {
+    (void)state;
+    check_both(transformer_config, 1);
+}
+
+static void agrees_diffusion_with_an_eta_of_the_state(void **state) {
+    (void)state;
+    check_both(eta_config, KFT + 1);
+}
+
 static void agrees_pretraining(void **state) {
     (void)state;
     const dppo_agent_class *c = &dppo_c_agent_class, *torch = &shim_agent_class;
@@ -395,6 +419,8 @@ int main(void) {
         cmocka_unit_test(refuses),
         cmocka_unit_test(agrees_gaussian),
         cmocka_unit_test(agrees_diffusion),
+        cmocka_unit_test(agrees_transformer),
+        cmocka_unit_test(agrees_diffusion_with_an_eta_of_the_state),
         cmocka_unit_test(agrees_pretraining),
         cmocka_unit_test(act_from_checkpoints),
         cmocka_unit_test(foreign_checkpoints_are_refused),
