@@ -95,7 +95,8 @@ static dppo_tensor *by_sample(dppo_cx *cx, dppo_tensor *x, int64_t samples) {
 static dppo_tensor *draw_sample(dppo_cx *cx, dppo_tensor *advantages, double weight) {
     dppo_tensor *weights = one_sided(cx, advantages, weight);
     weights = dppo_div(cx, weights, dppo_sum(cx, weights, 1, (const int[]){0}, false));
-    weights = dppo_contiguous(cx, dppo_transpose(cx, weights, 0, 1));
+    /* Left transposed in memory: the draw follows it. */
+    weights = dppo_transpose(cx, weights, 0, 1);
     return dppo_squeeze_dim(cx, dppo_multinomial(cx, weights, 1, false), 1);
 }
 

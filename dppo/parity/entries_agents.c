@@ -14,7 +14,7 @@ static const dppo_config *args_of(dppo_call *call) {
 /* in/<name>, which must have that type and as many dims. */
 static dppo_status typed_input(dppo_call *call, const char *name, dppo_dtype dtype, int ndim,
                                dppo_tensor **tensor) {
-    DPPO_TRY(dppo_named_require(&dppo_call_case(call)->in, name, dtype, tensor));
+    DPPO_TRY(dppo_named_require(dppo_call_inputs(call, name), name, dtype, tensor));
     if ((*tensor)->ndim == ndim) return DPPO_OK;
     return dppo_fail(DPPO_INVALID, "in/%s: %d dims, not %d", name, (*tensor)->ndim, ndim);
 }
