@@ -25,19 +25,21 @@ enum { N = 4, T = 6, OBS = 5, TA = 2, DA = 3, KFT = 3 };
 #define SIZES                                                                                                \
     "\"seed\": 7, \"obs_dim\": 5, \"action_dim\": 3, \"horizon_steps\": 2, \"act_steps\": 2, "               \
     "\"cond_steps\": 1, \"env\": {\"n_envs\": 4}, "
-#define TRAIN                                                                                                \
-    "\"train\": {\"n_critic_warmup_itr\": 1, \"gamma\": 0.99, \"actor_lr\": 1e-3, \"actor_weight_decay\": "  \
+#define TRAIN TRAIN_AND("")
+#define TRAIN_AND(MORE)                                                                                      \
+    "\"train\": {" MORE                                                                                      \
+    "\"n_critic_warmup_itr\": 1, \"gamma\": 0.99, \"actor_lr\": 1e-3, \"actor_weight_decay\": "              \
     "0.01, \"actor_lr_scheduler\": " SCHEDULE ", \"critic_lr\": 1e-3, \"critic_weight_decay\": 0, "          \
     "\"critic_lr_scheduler\": " SCHEDULE ", \"reward_scale_running\": true, \"batch_size\": 8, "             \
     "\"logprob_batch_size\": 8, \"update_epochs\": 2, \"vf_coef\": 0.5, \"ent_coef\": 0.01, "                \
     "\"target_kl\": 1, \"max_grad_norm\": 0.5, \"use_bc_loss\": true, \"bc_loss_coeff\": 0.1}, "
 
-#define DIFFUSION_CONFIG(ANNEALING)                                                                          \
-    "{\"_target_\": \"agent.TrainPPODiffusionAgent\", " SIZES TRAIN                                          \
-    "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, \"clip_ploss_coef\": 0.01, "     \
-    "\"randn_clip_value\": 3, \"actor\": " DIFFUSION_MLP ", " CRITIC                                         \
-    ", \"ft_denoising_steps\": 3, " ANNEALING                                                                \
-    "\"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3, \"device\": \"cpu\"}}"
+#define DIFFUSION_MODEL(MORE)                                                                                \
+    "{\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, \"clip_ploss_coef\": 0.01, "                \
+    "\"randn_clip_value\": 3, \"actor\": " DIFFUSION_MLP ", " CRITIC ", \"ft_denoising_steps\": 3, " MORE    \
+    "\"denoising_steps\": 6, \"horizon_steps\": 2, \"obs_dim\": 5, \"action_dim\": 3, \"device\": \"cpu\"}"
+#define DIFFUSION_CONFIG(MORE)                                                                               \
+    "{\"_target_\": \"agent.TrainPPODiffusionAgent\", " SIZES TRAIN "\"model\": " DIFFUSION_MODEL(MORE) "}"
 
 static const char diffusion_config[] = DIFFUSION_CONFIG("");
 /* K' = 3 for two iterations, then 2 */
@@ -66,9 +68,15 @@ static const char transformer_config[] =
     "\"horizon_steps\": 2, \"action_dim\": 3}, " CRITIC ", \"horizon_steps\": 2, \"device\": \"cpu\"}}";
 
 /* DDIM, whose noise depends on the state. */
-static const char eta_config[] =
-    DIFFUSION_CONFIG("\"use_ddim\": true, \"ddim_steps\": 6, \"eta\": {\"_target_\": \"EtaStateAction\", "
-                     "\"input_dim\": 5, \"mlp_dims\": [8], \"action_dim\": 3}, ");
+#define ETA                                                                                                  \
+    "\"use_ddim\": true, \"ddim_steps\": 6, \"eta\": {\"_target_\": \"EtaStateAction\", "                    \
+    "\"input_dim\": 5, \"mlp_dims\": [8], \"action_dim\": 3}, "
+static const char eta_config[] = DIFFUSION_CONFIG(ETA);
+
+/* The same, learned, at every second minibatch. */
+static const char learned_eta_config[] = "{\"_target_\": \"agent.TrainPPODiffusionAgent\", " SIZES TRAIN_AND(
+    "\"eta_lr\": 1e-2, \"eta_weight_decay\": 0.01, \"eta_update_interval\": 2, "
+    "\"eta_lr_scheduler\": " SCHEDULE ", ") "\"model\": " DIFFUSION_MODEL(ETA "\"learn_eta\": true, ") "}";
 
 static void ok(dppo_status status) {
     if (status != DPPO_OK) fail_msg("%s", dppo_message());
@@ -307,6 +315,12 @@ static void agrees_diffusion_with_an_eta_of_the_state(void **state) {
     check_both(eta_config, KFT + 1);
 }
 
+static void agrees_and_resumes_with_a_learned_eta(void **state) {
+    (void)state;
+    check_both(learned_eta_config, KFT + 1);
+    check_resume(learned_eta_config, KFT + 1);
+}
+
 static void agrees_pretraining(void **state) {
     (void)state;
     const dppo_agent_class *c = &dppo_c_agent_class, *torch = &shim_agent_class;
@@ -421,6 +435,7 @@ int main(void) {
         cmocka_unit_test(agrees_diffusion),
         cmocka_unit_test(agrees_transformer),
         cmocka_unit_test(agrees_diffusion_with_an_eta_of_the_state),
+        cmocka_unit_test(agrees_and_resumes_with_a_learned_eta),
         cmocka_unit_test(agrees_pretraining),
         cmocka_unit_test(act_from_checkpoints),
         cmocka_unit_test(foreign_checkpoints_are_refused),

@@ -70,6 +70,7 @@ class PpoAgent : public Agent {
 
   protected:
     void make_optimizers(const Config &config);
+    void make_eta_optimizer(const Config &train, torch::nn::Module &eta);
     virtual torch::nn::Module &actor() = 0; // as it is now: annealing replaces it
     virtual Critic &critic() = 0;
     virtual int64_t pairs_per_row() const = 0; // how many indices a row has in the permutation
@@ -80,6 +81,8 @@ class PpoAgent : public Agent {
     PpoOptions options_;
 
     std::unique_ptr<Trained> actor_trained_, critic_trained_;
+    std::unique_ptr<Trained> eta_trained_; // with learn_eta
+    int64_t eta_update_interval_ = 1;
 
   private:
     Data prepare(const dppo_rollout &rollout);
@@ -99,6 +102,13 @@ void PpoAgent::make_optimizers(const Config &config) {
     critic_trained_ =
         std::make_unique<Trained>(critic().parameters(), train.number("critic_lr"),
                                   train.number("critic_weight_decay"), train.at("critic_lr_scheduler"));
+}
+
+void PpoAgent::make_eta_optimizer(const Config &train, torch::nn::Module &eta) {
+    eta_update_interval_ = train.integer("eta_update_interval");
+    if (eta_update_interval_ < 1) invalid("train.eta_update_interval: must be at least 1");
+    eta_trained_ = std::make_unique<Trained>(eta.parameters(), train.number("eta_lr"),
+                                             train.number("eta_weight_decay"), train.at("eta_lr_scheduler"));
 }
 
 // body(rows of state, first row) over pieces of logprob_batch_size rows, joined.
@@ -158,6 +168,7 @@ dppo_trace_row PpoAgent::minibatch_step(const Data &data, const Tensor &indices,
     if (parts.bc_loss.defined()) loss = loss + parts.bc_loss * options_.bc_loss_coeff;
     actor_trained_->zero_grad();
     critic_trained_->zero_grad();
+    if (eta_trained_) eta_trained_->zero_grad();
     loss.backward();
     dppo_trace_row row = {};
     row.pg_loss = parts.pg_loss.item<double>();
@@ -204,7 +215,9 @@ void PpoAgent::update(int64_t itr, const dppo_rollout &rollout, dppo_update_metr
         for (int64_t b = 0; b < batches && !stop; b++) {
             const int64_t start = b * options_.batch_size;
             const Tensor indices = permutation.slice(0, start, start + options_.batch_size);
-            row = minibatch_step(data, indices, itr >= options_.n_critic_warmup_itr);
+            const bool train_actor = itr >= options_.n_critic_warmup_itr;
+            row = minibatch_step(data, indices, train_actor);
+            if (eta_trained_ && train_actor && b % eta_update_interval_ == 0) eta_trained_->step();
             if (trace != nullptr) check(dppo_trace_add(trace, &row));
             clipfracs += row.clipfrac;
             minibatches++;
@@ -228,7 +241,9 @@ void PpoAgent::update(int64_t itr, const dppo_rollout &rollout, dppo_update_metr
 }
 
 void PpoAgent::end_iteration(int64_t itr) {
-    if (itr >= options_.n_critic_warmup_itr) actor_trained_->step_schedule();
+    const bool train_actor = itr >= options_.n_critic_warmup_itr;
+    if (train_actor) actor_trained_->step_schedule();
+    if (train_actor && eta_trained_) eta_trained_->step_schedule();
     critic_trained_->step_schedule();
 }
 
@@ -236,6 +251,7 @@ void PpoAgent::save(dppo_named *state) const {
     Agent::save(state);
     actor_trained_->save("actor_", state);
     critic_trained_->save("critic_", state);
+    if (eta_trained_) eta_trained_->save("eta_", state);
     if (!options_.reward_scale_running) return;
     put(state, "reward_scaler/ret", torch::tensor(scaler_.ret, torch::kFloat64));
     check(dppo_named_put_f64(state, "reward_scaler/mean", scaler_.mean));
@@ -257,6 +273,7 @@ void PpoAgent::load(const dppo_named *state) {
     Agent::load(state);
     actor_trained_->load("actor_", state);
     critic_trained_->load("critic_", state);
+    if (eta_trained_) eta_trained_->load("eta_", state);
     if (!options_.reward_scale_running) return;
     scaler_.ret = required_numbers(state, "reward_scaler/ret", scaler_.ret.size());
     scaler_.mean = required_numbers(state, "reward_scaler/mean", 1)[0];
@@ -273,6 +290,10 @@ class TrainPPODiffusionAgent : public PpoAgent {
         : PpoAgent(config), model_(std::make_shared<PPODiffusion>(config.at("model"), generator_.get())),
           reward_horizon_(config.integer("reward_horizon", config.integer("act_steps", horizon_steps_))) {
         make_optimizers(config);
+        if (!config.at("model").flag("learn_eta", false)) return;
+        const auto children = model_->named_children();
+        if (!children.contains("eta")) invalid("model.learn_eta: model.eta is missing");
+        make_eta_optimizer(config.at("train"), *children["eta"]);
     }
 
     Samples act(const Tensor &state, bool deterministic) override {
