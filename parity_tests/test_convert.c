@@ -284,6 +284,13 @@ static void bench_writes_json(void **state) {
     assert_true(seconds > 0);
     assert_non_null(dppo_config_get(json, "versions.mujoco"));
     dppo_config_free(json);
+    assert_int_equal(
+        run("DPPO_FIXTURES=" FIXTURES " dppo bench EtaState EtaStateAction --repeats 1 --json n.json"), 0);
+    assert_int_equal(dppo_config_load(in_folder("n.json"), &json), DPPO_OK);
+    assert_int_equal(dppo_config_count(dppo_config_get(json, "results")), 2);
+    assert_int_equal(dppo_config_float(json, "results.0.C.median_s", &seconds), DPPO_OK);
+    assert_true(seconds > 0);
+    dppo_config_free(json);
     assert_int_equal(run("dppo bench no-such-thing"), 2);
     assert_said("no-such-thing");
     assert_int_equal(run("dppo bench --repeats 0"), 2);

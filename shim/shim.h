@@ -32,6 +32,18 @@ dppo_status shim_call(const dppo_case *parity_case, dppo_answer *answer);
  */
 dppo_status shim_call_float64(const dppo_case *parity_case, dppo_answer *answer);
 
+/* A network on one batch, for measurements. `family` names what it takes from `in` and gives: noise (x, time, state,
+ * rgb), gaussian, gmm, critic, eta (state, rgb), critic_obs_act (state, action), encoder (image). All tensors are
+ * copied; owned by the caller. */
+typedef struct shim_network shim_network;
+dppo_status shim_network_new(const char *family, const dppo_config *config, const dppo_named *state,
+                             const dppo_named *in, shim_network **network);
+/* Clears the gradients, then forward, and backward of half the sum of the squares of the outputs. */
+dppo_status shim_network_step(shim_network *network);
+/* After a step: that objective, and the Euclidean norm of the gradients. */
+dppo_status shim_network_result(const shim_network *network, double *objective, double *norm);
+void shim_network_free(shim_network *network);
+
 /* The torch side of the agents (agent.h). */
 extern const dppo_agent_class shim_agent_class;
 

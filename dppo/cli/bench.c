@@ -1,8 +1,8 @@
 /* dppo bench: C against libtorch as ratios, measured in pairs within one run. */
-#include "algorithms/agent.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/text.h"
+#include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/run_config.h"
 #include "envs/task.h"
@@ -24,44 +24,9 @@
  * environment's, which neither side is timed on. */
 enum { ENVS = 40, UPDATE_EPOCHS = 4, MINIBATCHES = 2, PRETRAIN_BATCH = 128, MAX_REPEATS = 100000 };
 
-typedef struct settings {
-    int threads; /* of C; libtorch may have fewer */
-    int64_t batch;
-    int64_t repeats; /* 0: each benchmark's own */
-} settings;
-
-/* One benchmark under way. `agents` are those of C and, in a build with it, of libtorch. */
-typedef struct bench {
-    const settings *settings;
-    dppo_config *config;
-    const dppo_agent_class *sides[2];
-    dppo_agent *agents[2];
-    int torch_threads;                          /* at which libtorch is faster: all, or one */
-    int64_t batch;                              /* rows of an act() or a pretrain_step() */
-    int64_t obs_size, chunk_size, chain_length; /* To Do, Ta Da, K'+1 */
-    float *obs, *actions, *chains;
-    double *reward, *zeros, *firsts;
-    dppo_rollout rollout;
-    int64_t itr[2];
-    double flops; /* of one repetition, when they can be told */
-    float *A, *B, *C;
-    dppo_vector_env *envs;
-    dppo_task *task;
-    mjData **data; /* (N) */
-} bench;
-
-typedef struct bench_spec {
-    const char *name, *summary;
-    const char *first, *second; /* what a pair compares; NULL: nothing */
-    int repeats;
-    dppo_status (*open)(bench *b);
-    /* One repetition by the pair's first (0) or second (1); seconds of one unit of work. */
-    dppo_status (*run)(bench *b, int which, double *seconds);
-} bench_spec;
-
 /* -- what agents are measured on */
 
-static dppo_status fill(float *values, int64_t count, double scale) {
+dppo_status dppo_bench_fill(float *values, int64_t count, double scale) {
     dppo_generator *generator = dppo_generator_new(7);
     if (!generator || !values) {
         dppo_generator_free(generator);
@@ -107,8 +72,8 @@ static dppo_status open_buffers(bench *b, int64_t rows) {
     b->actions = malloc((size_t)(rows * b->chunk_size) * sizeof *b->actions);
     b->chains = malloc((size_t)(rows * b->chain_length * b->chunk_size) * sizeof *b->chains);
     if (!b->actions || !b->chains) return dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
-    DPPO_TRY(fill(b->actions, rows * b->chunk_size, 1));
-    return fill(b->obs, rows * b->obs_size, 1);
+    DPPO_TRY(dppo_bench_fill(b->actions, rows * b->chunk_size, 1));
+    return dppo_bench_fill(b->obs, rows * b->obs_size, 1);
 }
 
 /* Elements of the matrices below `prefix`: each is a multiplication and an addition a row, forward. */
@@ -229,8 +194,8 @@ static dppo_status open_gemm(bench *b) {
     b->C = malloc((size_t)(threads * GEMM_M * GEMM_N) * sizeof *b->C);
     b->flops = 2.0 * GEMM_M * GEMM_N * GEMM_K * (double)threads;
     if (!b->C) return dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
-    DPPO_TRY(fill(b->A, threads * GEMM_M * GEMM_K, 1));
-    return fill(b->B, (int64_t)GEMM_K * GEMM_N, 1);
+    DPPO_TRY(dppo_bench_fill(b->A, threads * GEMM_M * GEMM_K, 1));
+    return dppo_bench_fill(b->B, (int64_t)GEMM_K * GEMM_N, 1);
 }
 
 static void gemm_chunk(void *context, int64_t begin, int64_t end) {
@@ -300,6 +265,7 @@ static dppo_status run_hopper(bench *b, int which, double *seconds) {
 }
 
 static void close_bench(bench *b) {
+    dppo_bench_network_free(b->network);
     for (int i = 0; i < 2; i++)
         if (b->agents[i]) b->sides[i]->destroy(b->agents[i]);
     for (int i = 0; b->data && i < ENVS; i++)
@@ -325,6 +291,14 @@ static const bench_spec specs[] = {
      run_hopper},
 };
 enum { SPECS = sizeof specs / sizeof *specs };
+
+/* Both lists: these, then the networks. */
+static size_t spec_count(void) {
+    return SPECS + dppo_bench_network_count;
+}
+static const bench_spec *spec_at(size_t k) {
+    return k < SPECS ? &specs[k] : &dppo_bench_networks[k - SPECS];
+}
 
 /* -- measuring */
 
@@ -397,7 +371,7 @@ static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t repea
 }
 
 static dppo_status measure(const bench_spec *spec, const settings *options, result *r) {
-    bench b = {.settings = options};
+    bench b = {.settings = options, .name = spec->name};
     int64_t repeats = options->repeats > 0 ? options->repeats : spec->repeats;
     double *times = calloc((size_t)(3 * repeats), sizeof *times);
     dppo_status status = times ? spec->open(&b) : dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
@@ -471,7 +445,7 @@ static void add_versions(dppo_text *json) {
 typedef struct arguments {
     settings settings;
     const char *json;
-    bool wanted[SPECS];
+    bool wanted[DPPO_BENCH_MOST];
 } arguments;
 
 static dppo_status read_count(const char *name, const char *text, int64_t *value) {
@@ -485,12 +459,10 @@ static dppo_status read_count(const char *name, const char *text, int64_t *value
 }
 
 static dppo_status read_what(arguments *a, const char *word) {
-    for (size_t k = 0; k < SPECS; k++)
-        if (strcmp(word, specs[k].name) == 0) {
-            a->wanted[k] = true;
-            return DPPO_OK;
-        }
-    return dppo_fail(DPPO_INVALID, "bench: no benchmark %s (dppo bench --help)", word);
+    bool networks = strcmp(word, "networks") == 0, found = false;
+    for (size_t k = 0; k < spec_count(); k++)
+        if (networks ? k >= SPECS : strcmp(word, spec_at(k)->name) == 0) a->wanted[k] = found = true;
+    return found ? DPPO_OK : dppo_fail(DPPO_INVALID, "bench: no benchmark %s (dppo bench --help)", word);
 }
 
 static dppo_status parse(int argc, char **argv, arguments *a) {
@@ -519,16 +491,22 @@ static dppo_status parse(int argc, char **argv, arguments *a) {
     return DPPO_OK;
 }
 
-static dppo_status run_all(const arguments *a, dppo_text *json) {
+/* A benchmark of what one side does not have is said and passed over. */
+static dppo_status run_all(const arguments *a, dppo_text *json, bool *missing) {
     double peak = 0;
     bool more = false;
-    for (size_t k = 0; k < SPECS; k++) {
+    for (size_t k = 0; k < spec_count(); k++) {
+        const bench_spec *spec = spec_at(k);
         result r;
         if (!a->wanted[k]) continue;
-        DPPO_TRY(measure(&specs[k], &a->settings, &r));
+        dppo_status status = measure(spec, &a->settings, &r);
+        *missing = *missing || status == DPPO_MISSING;
+        if (status == DPPO_MISSING) (void)printf("missing %s\n", dppo_message());
+        if (status == DPPO_MISSING) continue;
+        DPPO_TRY(status);
         if (k == 0) peak = r.gflops[0]; /* gemm comes first */
-        print_result(&specs[k], &r, peak);
-        add_result(json, &specs[k], &r, more);
+        print_result(spec, &r, peak);
+        add_result(json, spec, &r, more);
         more = true;
     }
     return DPPO_OK;
@@ -547,18 +525,20 @@ static int run(int argc, char **argv) {
                      a.settings.threads, (long long)a.settings.batch);
     (void)printf("%d threads%s\n", a.settings.threads,
                  dppo_torch_side() ? "" : "; built without libtorch, C alone is measured");
-    dppo_status status = run_all(&a, &json);
+    bool missing = false;
+    dppo_status status = run_all(&a, &json, &missing);
     dppo_text_add(&json, "\n  ]\n}\n");
     if (status == DPPO_OK && a.json) status = dppo_text_save(&json, a.json);
     dppo_text_free(&json);
-    return status == DPPO_OK ? DPPO_EXIT_OK : dppo_cli_error();
+    if (status != DPPO_OK) return dppo_cli_error();
+    return missing ? DPPO_EXIT_MISSING : DPPO_EXIT_OK;
 }
 
 const dppo_verb dppo_verb_bench = {
     .name = "bench",
     .summary = "time C against libtorch, in pairs",
     .usage =
-        "usage: dppo bench [gemm] [update] [act40] [act1] [pretrain] [hopper]\n"
+        "usage: dppo bench [gemm] [update] [act40] [act1] [pretrain] [hopper] [networks] [NETWORK..]\n"
         "                  [--batch B] [--threads N] [--repeats R] [--json F]\n\n"
         "Measures in pairs, the sides taking turns, and prints the median and the 99th percentile of\n"
         "each and the median of the pairs' ratios (above 1: the first is faster). libtorch gets as many\n"
@@ -571,7 +551,10 @@ const dppo_verb dppo_verb_bench = {
         "  act40     actions with chains for 40 environments, 20 denoising steps\n"
         "  act1      actions for one environment: the latency of a deployed policy\n"
         "  pretrain  a pre-training step on 128 sequences\n"
-        "  hopper    an env step of 40 Hoppers in DPPO's wrappers against a bare mj_step() loop\n\n"
+        "  hopper    an env step of 40 Hoppers in DPPO's wrappers against a bare mj_step() loop\n"
+        "  networks  forward and backward of each network, of the sizes of the original's configurations;\n"
+        "            NETWORK: one of them by its class, Unet1D\n"
+        "  Without any of them: all but the networks.\n\n"
         "  --batch B     rows of the update's minibatch (5000)\n"
         "  --threads N   at most, of each side (one a core)\n"
         "  --repeats R   pairs of each benchmark, after one to warm up (its own)\n"

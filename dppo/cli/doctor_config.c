@@ -191,12 +191,14 @@ static void check_dataset(findings *found, const dppo_config *config, const char
     dppo_sequence_dataset_free(dataset);
 }
 
-/* Whose environments these are, by the first wrapper ("robomimic_lowdim": robomimic) or env_type. */
+/* Whose environments these are, by the wrapper beside multi_step ("robomimic_lowdim": robomimic) or env_type.
+ */
 static void name_suite(const dppo_config *config, char *text, size_t size) {
     const dppo_config *wrappers = dppo_config_get(config, "env.wrappers");
     const char *name = NULL;
     (void)dppo_config_string_or(config, "env.env_type", NULL, &name);
-    if (!name && dppo_config_count(wrappers) > 0) name = dppo_config_key(wrappers, 0);
+    for (size_t i = 0; i < dppo_config_count(wrappers) && !name; i++)
+        if (strcmp(dppo_config_key(wrappers, i), "multi_step") != 0) name = dppo_config_key(wrappers, i);
     if (!name || strncmp(name, "mujoco", 6) == 0) name = "gym";
     (void)snprintf(text, size, "%.*s", (int)strcspn(name, "_"), name);
 }
