@@ -405,6 +405,24 @@ std::map<std::string, Tensor> Call::group(const std::string &prefix) {
     return tensors;
 }
 
+std::vector<std::string> Call::input_names() const {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < case_.in.count; i++)
+        names.push_back(case_.in.entries[i].name);
+    return names;
+}
+
+Tensor Call::result_of(const std::string &function) {
+    const Entry *entry = find_entry(function.c_str());
+    if (entry == nullptr) throw Failure(DPPO_MISSING, function + ": libtorch has no such entry");
+    const size_t before = outputs_.size();
+    entry->call(*this);
+    if (outputs_.size() != before + 1) invalid(function + ": has not one result");
+    const Tensor result = outputs_.back().second;
+    outputs_.pop_back();
+    return result;
+}
+
 Shape Call::sizes() const {
     for (const char *name : {"size", "sizes", "shape", "repeats"})
         if (args().has(name)) return args().integers(name);

@@ -131,6 +131,10 @@ class Call {
     Tensor input_or(const std::string &name, const Tensor &fallback);
     std::map<std::string, Tensor> group(const std::string &prefix);
 
+    // The names of all inputs; and what the entry of another function answers for this call, its only result.
+    std::vector<std::string> input_names() const;
+    Tensor result_of(const std::string &function);
+
     // The argument of sizes: functions call it size, methods take it unnamed.
     Shape sizes() const;
 
@@ -182,9 +186,10 @@ struct Entry {
     const char *function;
     void (*call)(Call &);
 };
+const Entry *find_entry(const char *function); // nullptr when there is none
 // One list a file, each ended by {nullptr, nullptr}; shim.cpp merges and sorts them.
 extern const Entry entries_torch[], entries_nn[], entries_distributions[], entries_optim[], entries_dppo[],
-    entries_envs[], entries_networks[];
+    entries_envs[], entries_networks[], entries_exact[], entries_autograd[];
 
 } // namespace shim
 

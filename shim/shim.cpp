@@ -13,7 +13,8 @@ static const std::vector<Entry> &entries() {
     static const std::vector<Entry> sorted = [] {
         std::vector<Entry> all;
         for (const Entry *list : {entries_torch, entries_nn, entries_distributions, entries_optim,
-                                  entries_dppo, entries_envs, entries_networks})
+                                  entries_dppo, entries_envs, entries_networks, entries_exact,
+                                  entries_autograd})
             for (; list->function != nullptr; list++)
                 all.push_back(*list);
         std::sort(all.begin(), all.end(),
@@ -23,7 +24,7 @@ static const std::vector<Entry> &entries() {
     return sorted;
 }
 
-static const Entry *find(const char *function) {
+const Entry *find_entry(const char *function) {
     const auto &all = entries();
     const auto place =
         std::lower_bound(all.begin(), all.end(), function, [](const Entry &entry, const char *name) {
@@ -50,7 +51,7 @@ class DefaultDtype {
 
 static dppo_status call_in(torch::Dtype dtype, const dppo_case *parity_case, dppo_answer *answer) {
     std::memset(answer, 0, sizeof *answer);
-    const Entry *entry = find(parity_case->function);
+    const Entry *entry = find_entry(parity_case->function);
     if (entry == nullptr)
         return dppo_fail(DPPO_MISSING, "%s: libtorch has no such entry", parity_case->function);
     DPPO_TRY(shim_init(0));

@@ -99,32 +99,51 @@ static void around(const dppo_tensor *x, int dim, int64_t size[3]) {
         size[d < dim ? 0 : d == dim ? 1 : 2] *= x->shape[d];
 }
 
-/* softmax: g y - y sum(g y); log_softmax: g - exp(y) sum(g); sums along the dim. */
-static dppo_tensor *softmax_steps(dppo_cx *cx, const softmax_saved *s, dppo_tensor *g, dppo_tensor *y) {
-    int dims = y->ndim > 0, dim[] = {s->dim};
-    if (s->logarithm) return dppo_sub(cx, g, dppo_mul(cx, dppo_exp(cx, y), dppo_sum(cx, g, dims, dim, true)));
-    dppo_tensor *gy = dppo_mul(cx, g, y);
-    return dppo_sub(cx, gy, dppo_mul(cx, y, dppo_sum(cx, gy, dims, dim, true)));
-}
+static dppo_tensor *softmax_slope(dppo_cx *cx, void *saved, dppo_tensor *g, dppo_tensor *y);
 
-static void softmax_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+/* Sums along the dim. The slopes and their own gradients, of g and of the result y:
+ *     softmax      y (g - sum(g y))    of g, the same of gg; of y, gg g - gg sum(g y) - g sum(gg y)
+ *     log_softmax  g - exp(y) sum(g)   of g, gg - sum(gg exp(y)); of y, -gg exp(y) sum(g) */
+static void softmax_slope_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg,
+                                   dppo_tensor **gradients) {
     const softmax_saved *s = node->saved;
-    const char *name = s->logarithm ? "log_softmax_backward" : "softmax_backward";
-    if (dppo_grad_enabled(cx)) {
-        gradients[0] = softmax_steps(cx, s, g, node->output);
+    dppo_tensor *g = node->inputs[0], *y = node->inputs[1];
+    int dims = y->ndim > 0, dim[] = {s->dim};
+    if (s->logarithm) {
+        dppo_tensor *part = dppo_mul(cx, gg, dppo_exp(cx, y));
+        if (dppo_needs_grad(node, 0)) gradients[0] = dppo_sub(cx, gg, dppo_sum(cx, part, dims, dim, true));
+        if (dppo_needs_grad(node, 1))
+            gradients[1] = dppo_neg(cx, dppo_mul(cx, part, dppo_sum(cx, g, dims, dim, true)));
         return;
     }
-    dppo_tensor *y = node->output, *out = dppo_result(cx, DPPO_F32, y->ndim, y->shape);
+    if (dppo_needs_grad(node, 0)) gradients[0] = softmax_slope(cx, node->saved, gg, y);
+    if (!dppo_needs_grad(node, 1)) return;
+    dppo_tensor *of_g = dppo_mul(cx, gg, dppo_sum(cx, dppo_mul(cx, y, g), dims, dim, true));
+    dppo_tensor *of_gg = dppo_mul(cx, g, dppo_sum(cx, dppo_mul(cx, y, gg), dims, dim, true));
+    gradients[1] = dppo_sub(cx, dppo_sub(cx, dppo_mul(cx, g, gg), of_g), of_gg);
+}
+
+/* saved: a softmax_saved in the arena, shared with the node that comes of it. */
+static dppo_tensor *softmax_slope(dppo_cx *cx, void *saved, dppo_tensor *g, dppo_tensor *y) {
+    const softmax_saved *s = saved;
+    const char *name = s->logarithm ? "log_softmax_backward" : "softmax_backward";
     const float *dy = dppo_packed(cx, name, g);
+    dppo_tensor *out = dy ? dppo_result(cx, DPPO_F32, y->ndim, y->shape) : NULL;
     int64_t size[3];
-    if (!out || !dy) return;
+    if (!out) return NULL;
     around(y, s->dim, size);
     if (s->dim < y->ndim - 1)
         dppo_kernel_softmax_grad_columns(size[0], size[1], size[2], dppo_f32(out), dy, dppo_f32(y),
                                          s->logarithm);
     else
         dppo_kernel_softmax_grad(size[0], size[1], dppo_f32(out), dy, dppo_f32(y), s->logarithm);
-    gradients[0] = out;
+    dppo_node *node = dppo_record(cx, name, out, 2, (dppo_tensor *[]){g, y}, softmax_slope_backward);
+    if (node) node->saved = saved;
+    return out;
+}
+
+static void softmax_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    gradients[0] = softmax_slope(cx, node->saved, g, node->output);
 }
 
 static dppo_tensor *softmax(dppo_cx *cx, const char *name, dppo_tensor *input, int dim, bool logarithm) {

@@ -26,47 +26,73 @@ static dppo_tensor *map2(dppo_cx *cx, const char *name, dppo_map_op op, dppo_ten
     return dppo_map_recorded(cx, name, op, (dppo_tensor *[]){a, b}, 0.0, 0.0, backward);
 }
 
-/* g f'(x) by one kernel; with create_graph by steps of the tape, as `steps` has them. */
+/* The slope of f, g f'(x), is one kernel's work; it is recorded as an operation whose own backward is the
+ * same slope again for g, and gg g f''(x) for x. */
 static dppo_tensor *slope(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *g, dppo_tensor *x,
-                          const dppo_map_params *saved,
-                          dppo_tensor *(*steps)(dppo_cx *, dppo_tensor *, dppo_tensor *,
-                                                const dppo_map_params *)) {
-    if (dppo_grad_enabled(cx)) return steps(cx, g, x, saved);
-    return dppo_map(cx, name, op, (dppo_tensor *[]){g, x}, saved->p, saved->q);
+                          const dppo_map_params *saved, dppo_backward_function *backward) {
+    return dppo_map_recorded(cx, name, op, (dppo_tensor *[]){g, x}, saved->p, saved->q, backward);
 }
 
-/* g (cdf + x pdf), cdf = (1 + erf(x / sqrt 2)) / 2, pdf = exp(-x^2 / 2) / sqrt(2 pi) */
-static dppo_tensor *gelu_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, const dppo_map_params *saved) {
-    (void)saved;
-    dppo_tensor *scaled_x = dppo_mul_scalar(cx, x, 0.70710678118654752440);
-    dppo_tensor *cdf = dppo_mul_scalar(cx, dppo_add_scalar(cx, dppo_erf(cx, scaled_x), 1.0), 0.5);
-    dppo_tensor *bell = dppo_exp(cx, dppo_mul_scalar(cx, dppo_square(cx, x), -0.5));
-    dppo_tensor *pdf = dppo_mul_scalar(cx, bell, 0.39894228040143267794);
-    return dppo_mul(cx, g, dppo_add(cx, cdf, dppo_mul(cx, x, pdf)));
+/* gelu'' = pdf (2 - x^2), pdf = exp(-x^2 / 2) / sqrt(2 pi) */
+static void gelu_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
+    dppo_tensor *g = node->inputs[0], *x = node->inputs[1];
+    if (dppo_needs_grad(node, 0))
+        gradients[0] = slope(cx, node->name, DPPO_MAP_GELU_GRAD, gg, x, node->saved, gelu_grad_backward);
+    if (!dppo_needs_grad(node, 1)) return;
+    dppo_tensor *x2 = dppo_square(cx, x);
+    dppo_tensor *pdf =
+        dppo_mul_scalar(cx, dppo_exp(cx, dppo_mul_scalar(cx, x2, -0.5)), 0.39894228040143267794);
+    dppo_tensor *second = dppo_mul(cx, pdf, dppo_rsub_scalar(cx, x2, 2.0));
+    gradients[1] = dppo_mul(cx, dppo_mul(cx, gg, g), second);
 }
 
-/* g (t + x s (1 - t^2)), t = tanh(softplus(x)), s = sigmoid(x): torch's steps, too */
-static dppo_tensor *mish_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, const dppo_map_params *saved) {
-    (void)saved;
+/* 1 where the relation holds, else 0: a factor, as in torch */
+static dppo_tensor *factor(dppo_cx *cx, dppo_tensor *relation) {
+    return dppo_to_dtype(cx, relation, DPPO_F32);
+}
+
+/* elu'' = elu' = alpha exp(x) where x < 0, else 0 */
+static void elu_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
+    dppo_tensor *g = node->inputs[0], *x = node->inputs[1];
+    if (dppo_needs_grad(node, 0))
+        gradients[0] = slope(cx, node->name, DPPO_MAP_ELU_GRAD, gg, x, node->saved, elu_grad_backward);
+    if (!dppo_needs_grad(node, 1)) return;
+    dppo_tensor *second =
+        slope(cx, node->name, DPPO_MAP_ELU_GRAD, dppo_mul(cx, gg, g), x, node->saved, elu_grad_backward);
+    gradients[1] = dppo_mul(cx, second, factor(cx, dppo_lt(cx, x, dppo_scalar(cx, 0.0))));
+}
+
+/* softplus'' = beta s (1 - s), s = sigmoid(beta x), up to the threshold, else 0 */
+static void softplus_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg,
+                                   dppo_tensor **gradients) {
+    const dppo_map_params *saved = node->saved;
+    dppo_tensor *g = node->inputs[0], *x = node->inputs[1];
+    if (dppo_needs_grad(node, 0))
+        gradients[0] = slope(cx, node->name, DPPO_MAP_SOFTPLUS_GRAD, gg, x, saved, softplus_grad_backward);
+    if (!dppo_needs_grad(node, 1)) return;
+    dppo_tensor *steep = dppo_mul_scalar(cx, x, saved->p), *s = dppo_sigmoid(cx, steep);
+    dppo_tensor *bend = dppo_mul(cx, dppo_mul(cx, dppo_mul(cx, gg, g), dppo_rsub_scalar(cx, s, 1.0)), s);
+    dppo_tensor *below = factor(cx, dppo_lt(cx, steep, dppo_scalar(cx, saved->q)));
+    gradients[1] = dppo_mul_scalar(cx, dppo_mul(cx, bend, below), saved->p);
+}
+
+/* mish: g (t + x s (1 - t^2)), t = tanh(softplus(x)), s = sigmoid(x): with create_graph in these steps, as
+ * torch takes them */
+static dppo_tensor *mish_slope(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x) {
+    if (!dppo_grad_enabled(cx))
+        return dppo_map(cx, "mish_backward", DPPO_MAP_MISH_GRAD, (dppo_tensor *[]){g, x}, 0.0, 0.0);
     dppo_tensor *t = dppo_tanh(cx, dppo_softplus(cx, x, 1.0, 20.0)), *s = dppo_sigmoid(cx, x);
     dppo_tensor *rest = dppo_mul(cx, dppo_mul(cx, x, s), dppo_rsub_scalar(cx, dppo_mul(cx, t, t), 1.0));
     return dppo_mul(cx, g, dppo_add(cx, t, rest));
 }
 
-/* g alpha exp(x) where x <= 0, else g; the exponent is bounded so that no infinity meets the zero of where.
- */
-static dppo_tensor *elu_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, const dppo_map_params *saved) {
-    dppo_tensor *below =
-        dppo_mul(cx, dppo_mul_scalar(cx, g, saved->p), dppo_exp(cx, dppo_clamp(cx, x, -INFINITY, 0.0)));
-    return dppo_where(cx, dppo_le(cx, x, dppo_scalar(cx, 0.0)), below, g);
-}
-
-/* g sigmoid(beta x), above the threshold g */
-static dppo_tensor *softplus_steps(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x,
-                                   const dppo_map_params *saved) {
-    dppo_tensor *scaled_x = dppo_mul_scalar(cx, x, saved->p);
-    dppo_tensor *above = dppo_gt(cx, scaled_x, dppo_scalar(cx, saved->q));
-    return dppo_where(cx, above, g, dppo_mul(cx, g, dppo_sigmoid(cx, scaled_x)));
+/* relu: g where y > 0. Again: of g, the same; of y, zeros and not nothing, as in torch: an optimizer passes
+ * over parameters without a gradient. */
+static void relu_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
+    if (dppo_needs_grad(node, 0))
+        gradients[0] =
+            map2(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, gg, node->inputs[1], relu_grad_backward);
+    if (dppo_needs_grad(node, 1)) gradients[1] = dppo_zeros_like(cx, gg);
 }
 
 /* tanh: g (1 - y^2). Again: of g, the same; of y, -2 y g. */
@@ -108,17 +134,17 @@ UNARY(erf, DPPO_MAP_ERF,
                dppo_mul_scalar(cx, dppo_exp(cx, dppo_neg(cx, dppo_square(cx, x))), 1.12837916709551257390),
                g))
 UNARY(round, DPPO_MAP_ROUND, dppo_zeros_like(cx, g))
-UNARY(relu, DPPO_MAP_RELU,
-      dppo_map_gate(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, (dppo_tensor *[]){g, y}, 0.0, 0.0))
-UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x, saved, gelu_steps))
-UNARY(mish, DPPO_MAP_MISH, slope(cx, "mish_backward", DPPO_MAP_MISH_GRAD, g, x, saved, mish_steps))
+UNARY(relu, DPPO_MAP_RELU, map2(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, g, y, relu_grad_backward))
+UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x, saved, gelu_grad_backward))
+UNARY(mish, DPPO_MAP_MISH, mish_slope(cx, g, x))
 
-UNARY_BACKWARD(elu, slope(cx, "elu_backward", DPPO_MAP_ELU_GRAD, g, x, saved, elu_steps))
+UNARY_BACKWARD(elu, slope(cx, "elu_backward", DPPO_MAP_ELU_GRAD, g, x, saved, elu_grad_backward))
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha) {
     return dppo_map_recorded(cx, "elu", DPPO_MAP_ELU, &input, alpha, 0.0, elu_backward);
 }
 
-UNARY_BACKWARD(softplus, slope(cx, "softplus_backward", DPPO_MAP_SOFTPLUS_GRAD, g, x, saved, softplus_steps))
+UNARY_BACKWARD(softplus,
+               slope(cx, "softplus_backward", DPPO_MAP_SOFTPLUS_GRAD, g, x, saved, softplus_grad_backward))
 dppo_tensor *dppo_softplus(dppo_cx *cx, dppo_tensor *input, double beta, double threshold) {
     return dppo_map_recorded(cx, "softplus", DPPO_MAP_SOFTPLUS, &input, beta, threshold, softplus_backward);
 }

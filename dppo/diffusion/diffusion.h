@@ -22,6 +22,7 @@
 #define DPPO_DIFFUSION_DIFFUSION_H
 
 #include "config/config.h"
+#include "diffusion/ode.h"
 #include "models/networks.h"
 #include "models/ppo.h"
 
@@ -71,6 +72,17 @@ void dppo_schedule_free(dppo_schedule *schedule);
 
 /* -- the model
  * ------------------------------------------------------------------------------------------------------- */
+/* What PPOExactDiffusion has of its own: how a sample is followed to its noise (sde_*), and PPO's clipping.
+ */
+typedef struct dppo_exact_options {
+    dppo_ode_method method;
+    double eps, step_size; /* from eps (1e-4) to 1 in such steps */
+    bool probability_flow; /* along the ODE; else along the drift of the reverse SDE, the default */
+    bool gaussian;         /* sde_hutchinson_type: Gaussian, else Rademacher */
+    int64_t num_epsilon;   /* estimates of each divergence, averaged */
+    dppo_ppo_clipping clipping;
+} dppo_exact_options;
+
 /* Arguments of the constructors, by the original's names; NaN stands for Python's None. */
 typedef struct dppo_diffusion {
     dppo_module module; /* "DiffusionModel", "DiffusionEval", "VPGDiffusion" or "PPODiffusion" */
@@ -97,9 +109,12 @@ typedef struct dppo_diffusion {
     double clip_advantage_lower_quantile, clip_advantage_upper_quantile; /* 0, 1 */
     bool norm_adv;                                                       /* true */
 
+    dppo_exact_options exact; /* PPOExactDiffusion */
+
     dppo_schedule schedule;
     dppo_module *network;                   /* a DiffusionMLP */
     dppo_module *actor, *actor_ft, *critic; /* NULL in a DiffusionModel; critic NULL in a DiffusionEval */
+    dppo_module *sde;                       /* a VPSDE, or NULL */
     dppo_module *eta;                       /* one of DPPO_ETAS, or NULL */
     /* Classes of offpolicy.h, whose policy is `network` and whose `actor` above stays NULL; `critic` is their
      * critic or critic_q. Only their own agents know how they act and learn. */
@@ -199,6 +214,17 @@ dppo_status dppo_ppo_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_ppo_d
 dppo_status dppo_ppo_diffusion_shape(dppo_cx *cx, dppo_module *module, dppo_ppo_diffusion_batch *batch);
 dppo_status dppo_ppo_diffusion_terms(dppo_cx *cx, dppo_module *module, const dppo_ppo_diffusion_batch *batch,
                                      int64_t reward_horizon, dppo_ppo_terms *terms);
+
+/* -- PPOExactDiffusion
+ * ----------------------------------------------------------------------------------------------------------
+ */
+/* log p of samples (B, Ta, Da) in bits per dimension, (B). Draws randint {0, 1} (or randn) of (B num_epsilon,
+ * Ta, Da). DPPO_INVALID when a step of the solver would need the schedule beyond its end. */
+dppo_tensor *dppo_ppo_exact_diffusion_get_exact_logprobs(dppo_cx *cx, dppo_module *module, dppo_cond cond,
+                                                         dppo_tensor *samples);
+/* There is neither entropy_loss nor bc_loss (NULL). */
+dppo_status dppo_ppo_exact_diffusion_loss(dppo_cx *cx, dppo_module *module, dppo_cond cond,
+                                          dppo_tensor *samples, dppo_ppo_batch batch, dppo_ppo_loss *loss);
 
 /* -- eta of DDIM
  * ---------------------------------------------------------------------------------------------------------------

@@ -303,7 +303,7 @@ static dppo_status read_options(const dppo_config *config, dppo_diffusion *model
 
 /* Registration in the original's order: network, eta, actor, actor_ft, critic. */
 static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, dppo_module **actor,
-                             dppo_module **eta, dppo_module **critic) {
+                             dppo_module **eta, dppo_module **critic, dppo_module **sde) {
     dppo_module *module = &model->module, *copy = NULL;
     DPPO_TRY(dppo_build_copy(dppo_config_get(config, "actor"), *actor, &copy));
     dppo_status status = dppo_build_adopt(module, "network", actor, &model->network);
@@ -315,6 +315,7 @@ static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, d
     }
     DPPO_TRY(dppo_build_adopt(module, "actor_ft", &copy, &model->actor_ft));
     DPPO_TRY(dppo_build_adopt(module, "critic", critic, &model->critic));
+    if (*sde) DPPO_TRY(dppo_build_adopt(module, "sde", sde, &model->sde));
     model->actor = model->network;
     dppo_module_requires_grad(model->actor, false);
     if (model->eta && !model->learn_eta) dppo_module_requires_grad(model->eta, false);
@@ -323,18 +324,21 @@ static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, d
 
 dppo_status dppo_vpg_diffusion_new(const char *type, const dppo_config *config, dppo_generator *generator,
                                    dppo_diffusion **model) {
-    dppo_module *actor = NULL, *critic = NULL, *eta = NULL;
+    static const char *const sdes[] = {"VPSDE", NULL};
+    dppo_module *actor = NULL, *critic = NULL, *eta = NULL, *sde = NULL;
     const dppo_nested nested[] = {{"actor", dppo_noise_networks, &actor, false},
                                   {"critic", dppo_critics, &critic, false},
-                                  {"eta", dppo_etas, &eta, true}};
+                                  {"eta", dppo_etas, &eta, true},
+                                  {"sde", sdes, &sde, true}}; /* has no state; PPOExactDiffusion's */
     *model = NULL;
-    DPPO_TRY(dppo_build_nested(config, generator, 3, nested));
+    DPPO_TRY(dppo_build_nested(config, generator, 4, nested));
     dppo_status status = dppo_diffusion_new(type, config, dppo_config_get(config, "actor"), model);
     if (status == DPPO_OK) status = read_options(config, *model);
-    if (status == DPPO_OK) status = adopt_all(config, *model, &actor, &eta, &critic);
+    if (status == DPPO_OK) status = adopt_all(config, *model, &actor, &eta, &critic, &sde);
     dppo_module_free(actor);
     dppo_module_free(critic);
     dppo_module_free(eta);
+    dppo_module_free(sde);
     if (status == DPPO_OK) return DPPO_OK;
     if (*model) dppo_module_free(&(*model)->module);
     *model = NULL;

@@ -52,6 +52,8 @@
     X(DiffusionModel, diffusion_model)                                                                       \
     X(VPGDiffusion, vpg_diffusion)                                                                           \
     X(PPODiffusion, ppo_diffusion)                                                                           \
+    X(VPSDE, vpsde)                                                                                          \
+    X(PPOExactDiffusion, ppo_exact_diffusion)                                                                \
     X(DiffusionEval, diffusion_eval)                                                                         \
     X(RWRDiffusion, rwr_diffusion)                                                                           \
     X(AWRDiffusion, awr_diffusion)                                                                           \

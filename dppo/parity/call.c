@@ -358,6 +358,24 @@ static const dppo_entry *find_entry(const char *function) {
     return NULL;
 }
 
+/* Answers of the inner call go nowhere; its tensors live in the same context. */
+dppo_status dppo_call_result_of(dppo_call *call, const char *function, dppo_tensor **result) {
+    const dppo_entry *entry = find_entry(function);
+    if (!entry) return dppo_fail(DPPO_MISSING, "no C entry for %s", function);
+    dppo_answer inner = {0}, *outer = call->answer;
+    size_t before = call->output_count;
+    call->answer = &inner;
+    dppo_status status = entry->call(call);
+    call->answer = outer;
+    dppo_answer_free(&inner);
+    DPPO_TRY(status);
+    if (call->output_count != before + 1) return dppo_fail(DPPO_INVALID, "%s: has not one result", function);
+    output *last = &call->outputs[--call->output_count];
+    *result = last->tensor;
+    free(last->name);
+    return DPPO_OK;
+}
+
 dppo_status dppo_c_call(const dppo_case *parity_case, dppo_answer *answer) {
     *answer = (dppo_answer){0};
     const dppo_entry *entry = find_entry(parity_case->function);

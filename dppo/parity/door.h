@@ -81,6 +81,8 @@ dppo_status dppo_call_refuse(const dppo_config *settings, const char *const *nam
 dppo_status dppo_call_dtype(const dppo_call *call, dppo_dtype fallback, dppo_dtype *dtype);
 /* How many of "tensors/0", "tensors/1", ... there are. */
 size_t dppo_call_sequence(dppo_call *call, const char *name, dppo_tensor **tensors, size_t capacity);
+/* What the entry of another function answers for this call: its only result. */
+dppo_status dppo_call_result_of(dppo_call *call, const char *function, dppo_tensor **result);
 /* Gives the result `name` (differentiable if recorded). NULL tensor: fails with the context's message. */
 dppo_status dppo_call_output(dppo_call *call, const char *name, dppo_tensor *tensor);
 dppo_status dppo_call_output_f64(dppo_call *call, const char *name, double value);

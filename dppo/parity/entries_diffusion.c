@@ -233,6 +233,35 @@ static dppo_status call_ppo_diffusion_loss(dppo_call *call) {
     return dppo_call_output_ppo_loss(call, &loss);
 }
 
+/* -- PPOExactDiffusion
+ * -------------------------------------------------------------------------------------------- */
+
+static dppo_status call_get_exact_logprobs(dppo_call *call) {
+    dppo_module *module;
+    dppo_cond cond;
+    dppo_tensor *samples;
+    DPPO_TRY(start(call, "cond", &module, &cond));
+    DPPO_TRY(dppo_call_input(call, "samples", &samples));
+    return dppo_call_output(
+        call, "result",
+        dppo_ppo_exact_diffusion_get_exact_logprobs(dppo_call_context(call), module, cond, samples));
+}
+
+static dppo_status call_ppo_exact_diffusion_loss(dppo_call *call) {
+    dppo_module *module;
+    dppo_cond cond;
+    dppo_tensor *samples;
+    dppo_ppo_batch batch;
+    dppo_ppo_loss loss;
+    DPPO_TRY(dppo_call_refuse(dppo_call_case(call)->args, (const char *const[]){"use_bc_loss", NULL}));
+    DPPO_TRY(start(call, "obs", &module, &cond));
+    DPPO_TRY(dppo_call_input(call, "samples", &samples));
+    DPPO_TRY(dppo_call_ppo_batch(call, &batch));
+    DPPO_TRY(dppo_ppo_exact_diffusion_loss(dppo_call_context(call), module, cond, samples, batch, &loss));
+    DPPO_TRY(dppo_call_output_i64(call, "bc_loss", 0));
+    return dppo_call_output_ppo_loss(call, &loss);
+}
+
 const dppo_entry dppo_entries_diffusion[] = {
     {"DiffusionModel.forward", call_diffusion_forward},
     {"DiffusionModel.p_losses", call_diffusion_p_losses},
@@ -244,6 +273,8 @@ const dppo_entry dppo_entries_diffusion[] = {
     {"EtaState", call_eta},
     {"EtaStateAction", call_eta},
     {"PPODiffusion.loss", call_ppo_diffusion_loss},
+    {"PPOExactDiffusion.get_exact_logprobs", call_get_exact_logprobs},
+    {"PPOExactDiffusion.loss", call_ppo_exact_diffusion_loss},
     {"VPGDiffusion.forward", call_vpg_diffusion_forward},
     {"VPGDiffusion.get_logprobs", call_vpg_diffusion_get_logprobs},
     {"VPGDiffusion.get_logprobs_subsample", call_vpg_diffusion_get_logprobs_subsample},

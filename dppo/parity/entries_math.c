@@ -428,6 +428,33 @@ static dppo_status call_embedding(dppo_call *call) {
 }
 
 #define ENTRY(name) {"torch." #name, call_##name},
+/* -- torch.autograd
+ * -------------------------------------------------------------------------------------------- */
+
+/* With create_graph, of any function that has an entry: args `function` and that function's own; in: its
+ * inputs, and `grad_output` for its result. The gradients of its float inputs are the results. */
+static dppo_status call_autograd_grad(dppo_call *call) {
+    enum { MOST = 16 };
+    const dppo_named *in = &dppo_call_case(call)->in;
+    const char *function, *names[MOST];
+    dppo_tensor *y, *grad_output, *inputs[MOST], *gradients[MOST];
+    int count = 0;
+    DPPO_TRY(dppo_config_string(args_of(call), "function", &function));
+    DPPO_TRY(dppo_call_input(call, "grad_output", &grad_output));
+    for (size_t i = 0; i < in->count && count < MOST; i++) {
+        const char *name = in->entries[i].name;
+        DPPO_TRY(dppo_call_input(call, name, &inputs[count]));
+        if (strcmp(name, "grad_output") == 0 || inputs[count]->dtype != DPPO_F32) continue;
+        inputs[count]->requires_grad = true; /* also where nobody asks for second derivatives */
+        names[count++] = name;
+    }
+    DPPO_TRY(dppo_call_result_of(call, function, &y));
+    DPPO_TRY(dppo_grad(dppo_call_context(call), 1, &y, &grad_output, count, inputs, true, gradients));
+    for (int i = 0; i < count; i++)
+        DPPO_TRY(dppo_call_output(call, names[i], gradients[i]));
+    return DPPO_OK;
+}
+
 const dppo_entry dppo_entries_math[] = {UNARY_FUNCTIONS(ENTRY)
                                             BINARY_FUNCTIONS(ENTRY){"torch.round", call_round},
                                         {"torch.pow", call_pow},
@@ -464,4 +491,5 @@ const dppo_entry dppo_entries_math[] = {UNARY_FUNCTIONS(ENTRY)
                                         {"torch.nn.Identity", call_identity},
                                         {"torch.nn.Dropout", call_dropout},
                                         {"torch.nn.functional.mse_loss", call_mse_loss},
+                                        {"torch.autograd.grad", call_autograd_grad},
                                         {NULL, NULL}};

@@ -190,7 +190,7 @@ static dppo_status call_ppo_gaussian_loss(dppo_call *call) {
 
 dppo_status dppo_call_output_ppo_loss(dppo_call *call, const dppo_ppo_loss *loss) {
     DPPO_TRY(dppo_call_output(call, "pg_loss", loss->pg_loss));
-    DPPO_TRY(dppo_call_output(call, "entropy_loss", loss->entropy_loss));
+    if (loss->entropy_loss) DPPO_TRY(dppo_call_output(call, "entropy_loss", loss->entropy_loss));
     DPPO_TRY(dppo_call_output(call, "v_loss", loss->v_loss));
     if (loss->bc_loss) DPPO_TRY(dppo_call_output(call, "bc_loss", loss->bc_loss));
     DPPO_TRY(dppo_call_output_f64(call, "clipfrac", loss->clipfrac));
