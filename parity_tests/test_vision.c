@@ -2,6 +2,7 @@
  * sampling, and gradients by finite differences. */
 #include "diffusion/diffusion.h"
 #include "models/build.h"
+#include "models/gaussian.h"
 #include "models/vision.h"
 
 #include <math.h>
@@ -433,6 +434,39 @@ static void a_policy_on_images_samples(void **unused) {
     sample_and_differentiate(POLICY(VISION_UNET));
 }
 
+/* The same for a Gaussian policy, whose std is a network of its own. */
+static void a_gaussian_policy_on_images_samples(void **unused) {
+    (void)unused;
+    fixture f = open_fixture();
+    dppo_module *module =
+        build("{\"_target_\":\"PPO_Gaussian\",\"clip_ploss_coef\":0.2,\"horizon_steps\":4,\"actor\":" ACTOR(
+                  "Gaussian_VisionMLP", HEAD ",\"horizon_steps\":4") ",\"critic\":" CRITIC "}",
+              f.generator);
+    dppo_cond cond = observe(f.cx);
+    dppo_tensor *actions = checked(dppo_vpg_gaussian_forward(f.cx, module, cond, false, false));
+    assert_finite(actions, 3, (const int64_t[]){B, HORIZON, DA});
+    dppo_tensor *old, *entropy, *std;
+    if (dppo_vpg_gaussian_get_logprobs(f.cx, module, cond, actions, false, &old, &entropy, &std) != DPPO_OK)
+        fail_msg("%s", dppo_message());
+    assert_finite(old, 1, (const int64_t[]){B});
+    dppo_tensor *per_row = dppo_randn(f.cx, 1, (const int64_t[]){B});
+    dppo_ppo_batch batch = {.returns = per_row,
+                            .oldvalues = per_row,
+                            .advantages = per_row,
+                            .oldlogprobs = dppo_detach(f.cx, old)};
+    dppo_ppo_loss loss;
+    if (dppo_ppo_gaussian_loss(f.cx, module, cond, actions, batch, false, &loss) != DPPO_OK)
+        fail_msg("%s", dppo_message());
+    dppo_tensor *outputs[] = {loss.pg_loss, loss.v_loss}, *cotangents[] = {NULL, NULL};
+    assert_int_equal(dppo_backward(f.cx, 2, outputs, cotangents), DPPO_OK);
+    dppo_module *actor = dppo_gaussian_actor_ft(module);
+    assert_true(gradient_size(child(actor, "backbone")) > 0);
+    assert_true(gradient_size(child(actor, "mlp_logvar")) > 0);
+    assert_true(gradient_size(child(dppo_gaussian_critic(module), "backbone")) > 0);
+    close_fixture(&f);
+    dppo_module_free(module);
+}
+
 /* The frozen network draws its shifts first, also where its prediction is then replaced. */
 static void a_policy_that_augments_draws_as_the_original(void **unused) {
     (void)unused;
@@ -511,6 +545,7 @@ int main(void) {
         cmocka_unit_test(grid_sample_s_gradients),
         cmocka_unit_test(a_critic_augments_unless_told_not_to),
         cmocka_unit_test(a_policy_on_images_samples),
+        cmocka_unit_test(a_gaussian_policy_on_images_samples),
         cmocka_unit_test(a_policy_that_augments_draws_as_the_original),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(images_are_needed_and_must_fit),
