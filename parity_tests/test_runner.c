@@ -191,6 +191,27 @@ static void truth_excuses_only_with_a_reason(void **state) {
     expect(&s, DPPO_PASSED, NULL);
 }
 
+/* A record as far from the truth as libtorch is holds the same numbers; one that is further away does not,
+ * whatever the two sides agree on. */
+static void truth_excuses_records_that_are_as_near(void **state) {
+    (void)state;
+    setting s = agreement();
+    s.c.out = s.torch.out = 2.0001F;
+    s.record = 1.9999;
+    expect(&s, DPPO_PASSED, NULL);
+    s.record = 1.9995;
+    expect(&s, DPPO_FAILED, "outside");
+    s = agreement();
+    s.c.out = s.torch.out = 2.01F;
+    s.truth = (double)2.01F; /* both sides compute something else than the record's maker */
+    expect(&s, DPPO_FAILED, "outside");
+    s = agreement();
+    s.c.out = 2.0003F; /* near the record, and further from the truth than libtorch allows */
+    s.torch.out = 2.0001F;
+    s.record = 2.0002;
+    expect(&s, DPPO_FAILED, "truth");
+}
+
 static void unknown_functions_are_skipped(void **state) {
     (void)state;
     setting s = agreement();
@@ -232,6 +253,7 @@ int main(void) {
         cmocka_unit_test(tolerance_needs_a_reason),
         cmocka_unit_test(truth_catches_what_tolerance_admits),
         cmocka_unit_test(truth_excuses_only_with_a_reason),
+        cmocka_unit_test(truth_excuses_records_that_are_as_near),
         cmocka_unit_test(unknown_functions_are_skipped),
         cmocka_unit_test(a_failed_call_fails),
         cmocka_unit_test(patterns_are_substrings_or_globs),
