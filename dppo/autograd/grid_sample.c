@@ -65,7 +65,7 @@ static void sample_images(void *context, int64_t begin, int64_t end) {
             pixels_of(&p, t->image + (image * t->C + c) * size, v);
             /* the order of libtorch's kernel: products added one after the other, each rounded once */
             *out =
-                fmaf(v[3], p.weight[3], fmaf(v[2], p.weight[2], fmaf(v[0], p.weight[0], v[1] * p.weight[1])));
+                fmaf(v[3], p.weight[3], fmaf(v[2], p.weight[2], fmaf(v[1], p.weight[1], v[0] * p.weight[0])));
         }
     }
 }
