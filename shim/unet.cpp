@@ -116,8 +116,7 @@ static Shape multiples(const Config &config) {
 }
 
 // Modules in the order in which the original makes them: the middle before the ways down and up.
-void UnetBase::make_unet(int64_t visual_dim) {
-    const Config options = config();
+void UnetBase::make_unet(const Config &options, int64_t visual_dim) {
     const int64_t dim = options.integer("dim", 32), action_dim = options.integer("action_dim");
     const int64_t embed_dim = options.integer("diffusion_step_embed_dim", 32);
     Shape dims = {action_dim};
@@ -188,7 +187,7 @@ Tensor UnetBase::run(const Tensor &chunk, const Tensor &time, const Tensor &stat
 }
 
 Unet1D::Unet1D(const Config &config) : UnetBase(config) {
-    make_unet(0);
+    make_unet(config, 0);
 }
 
 Tensor Unet1D::forward(const Tensor &x, const Tensor &time, const Cond &cond) {
@@ -198,7 +197,7 @@ Tensor Unet1D::forward(const Tensor &x, const Tensor &time, const Cond &cond) {
 VisionUnet1D::VisionUnet1D(const Config &config) : UnetBase(config), vision_(*this, config) {
     // The original names the width of the features only on the way with a spatial embedding.
     if (config.integer("spatial_emb", 0) == 0) invalid("spatial_emb: VisionUnet1D needs one");
-    make_unet(vision_.dim());
+    make_unet(config, vision_.dim());
 }
 
 // The embedding sees the encoded state, which must then be as wide as the state.

@@ -75,7 +75,7 @@ class UnetBase : public NoiseNetwork {
 
   protected:
     // `visual_dim`: width of the image features.
-    void make_unet(int64_t visual_dim);
+    void make_unet(const Config &options, int64_t visual_dim);
     Tensor encode_state(const Cond &cond);
     // x (B, Ta, Da), features (B, F without the step's embedding).
     Tensor run(const Tensor &x, const Tensor &time, const Tensor &features);

@@ -63,6 +63,8 @@ struct VitOptions {
 
 static VitOptions vit_options(const Config &config) {
     const Config cfg = config.at("cfg");
+    if (!cfg.target().empty() && cfg.target() != "VitEncoderConfig")
+        invalid("cfg: a VitEncoderConfig, not " + cfg.target());
     // An int that stands for a truth value.
     const bool norm =
         cfg.is_integer("embed_norm") ? cfg.integer("embed_norm") != 0 : cfg.flag("embed_norm", false);
