@@ -250,9 +250,10 @@ static Tensor log_variance(double std, at::IntArrayRef shape) {
 Spread::Spread(torch::nn::Module &owner, const Config &config, int64_t modes, int64_t action_dim,
                int64_t horizon_steps)
     : modes_(modes), action_dim_(action_dim), horizon_steps_(horizon_steps) {
+    const bool learn = config.flag("learn_fixed_std", false); // without fixed_std nothing is to be learnt
     if (config.has("fixed_std")) {
         fixed_std_ = config.number("fixed_std");
-        if (config.flag("learn_fixed_std", false))
+        if (learn)
             logvar_ = owner.register_parameter("logvar", log_variance(*fixed_std_, {modes * action_dim}));
     }
     min_ = owner.register_parameter("logvar_min", log_variance(config.number("std_min", 0.01), {}), false);
@@ -377,6 +378,7 @@ CriticObsAct::CriticObsAct(const Config &config) : Network(config) {
     const int64_t action_size = config.integer("action_dim") * config.integer("action_steps", 1);
     const MlpOptions options = critic_options(config, config.integer("cond_dim") + action_size);
     const bool residual = config.flag("residual_tyle", false);
+    (void)config.flag("residual_style", false);
     q1_ = register_module("Q1", feedforward(options, residual));
     if (config.flag("double_q", true)) q2_ = register_module("Q2", feedforward(options, residual));
 }

@@ -108,7 +108,7 @@ Tensor UnetBase::Level::forward(const Tensor &x, const Tensor &features) {
 static ResidualBlock1D::Options block_options(const Config &config, int64_t cond_dim) {
     return {conv_options(config, "groupnorm_eps", config.integer("kernel_size", 5)), cond_dim,
             config.flag("cond_predict_scale", false),
-            config.integers("cond_mlp_dims").empty() && !config.flag("smaller_encoder", false)};
+            !config.flag("smaller_encoder", false) && config.integers("cond_mlp_dims").empty()};
 }
 
 static Shape multiples(const Config &config) {

@@ -65,6 +65,9 @@ static VitOptions vit_options(const Config &config) {
     const Config cfg = config.at("cfg");
     if (!cfg.target().empty() && cfg.target() != "VitEncoderConfig")
         invalid("cfg: a VitEncoderConfig, not " + cfg.target());
+    // The original's settings have these too, and nothing looks at them.
+    (void)cfg.integer("patch_size", 8);
+    (void)cfg.integer("stride", -1);
     // An int that stands for a truth value.
     const bool norm =
         cfg.is_integer("embed_norm") ? cfg.integer("embed_norm") != 0 : cfg.flag("embed_norm", false);
@@ -250,6 +253,7 @@ Vision::Vision(torch::nn::Module &owner, const Config &config, int64_t default_s
       backbone_(owner.register_module("backbone", build_backbone(config.at("backbone")))) {
     refuse_dropout(config);
     const int64_t spatial_emb = config.integer("spatial_emb", default_spatial_emb);
+    dim_ = config.integer("visual_feature_dim", 128);
     if (spatial_emb > 0) {
         const SpatialEmb::Options options = {backbone_->num_patch(), backbone_->patch_dim(),
                                              config.integer("cond_dim"), spatial_emb};
@@ -261,7 +265,6 @@ Vision::Vision(torch::nn::Module &owner, const Config &config, int64_t default_s
         return;
     }
     if (num_img_ > 1) invalid("spatial_emb: several images need one");
-    dim_ = config.integer("visual_feature_dim", 128);
     // Linear, LayerNorm, Dropout, ReLU
     auto compress = std::make_shared<torch::nn::Module>();
     linear_ = compress->register_module(

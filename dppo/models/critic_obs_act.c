@@ -22,6 +22,7 @@ static dppo_status read_options(const dppo_config *config, dppo_mlp_options *o, 
     DPPO_TRY(dppo_config_string_or(config, "activation_type", "Mish", &o->activation_type));
     o->out_activation_type = "Identity";
     DPPO_TRY(dppo_config_bool_or(config, "use_layernorm", false, &o->use_layernorm));
+    DPPO_TRY(dppo_config_bool_or(config, "residual_style", false, residual)); /* read, and of no effect */
     DPPO_TRY(dppo_config_bool_or(config, "residual_tyle", false, residual));
     return dppo_config_bool_or(config, "double_q", true, double_q);
 }
