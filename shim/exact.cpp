@@ -86,6 +86,10 @@ PPOExactDiffusion::PPOExactDiffusion(const Config &config, dppo_generator *weigh
       probability_flow_(config.flag("sde_probability_flow", false)),
       norm_adv_(config.flag("norm_adv", true)) {
     if (config.at("sde").target() != "VPSDE") invalid("sde: must be a VPSDE");
+    // Taken and without effect, as in the original: N is a sampler's, tolerances those of other solvers.
+    (void)config.at("sde").integer("N", 1000);
+    for (const char *tolerance : {"sde_rtol", "sde_atol"})
+        (void)config.number(tolerance, 1e-4);
 }
 
 Tensor PPOExactDiffusion::drift(NoiseNetwork &network, const Tensor &x, const Tensor &t, const Cond &cond) {
