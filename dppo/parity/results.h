@@ -25,9 +25,11 @@ typedef struct dppo_parity_row {
 typedef struct dppo_parity_result {
     char *file, *function, *name; /* owned */
     dppo_verdict verdict;
-    char message[512]; /* why it was skipped, or what a side said when it failed; "" otherwise */
+    char message[512]; /* why it was skipped, or what a side said when it failed; "" otherwise; or
+                        * that near_truth is not 0 */
     dppo_parity_row *rows;
     size_t count, capacity;
+    size_t near_truth; /* answers outside the tolerance of a record that pass by the criterion of truth */
     double c_seconds, torch_seconds; /* of the calls; 0 where there was none */
 } dppo_parity_result;
 
