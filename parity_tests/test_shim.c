@@ -110,12 +110,11 @@ static void a_cotangent_without_result_fails(void **state) {
     expect_message(made, DPPO_INVALID, "cotangent/values");
 }
 
-/* result = input^2: the gradient is 2 * input * cotangent. The unused input has no gradient entry. */
+/* result = input^2: the gradient is 2 * input * cotangent. */
 static void gradients_carry_the_cotangent(void **state) {
     (void)state;
     dppo_case made = make_case("torch.square", "{}");
     add(&made.in, "input", 1, 2, (float[2]){3, -5});
-    add(&made.in, "unused", 1, 2, (float[2]){3, -5});
     add(&made.cotangent, "result", 1, 2, (float[2]){0.5F, 2});
     dppo_answer answer = call(made, shim_call, DPPO_OK);
     const dppo_tensor *gradient = dppo_named_get(&answer.grad, "in/input");
@@ -123,6 +122,14 @@ static void gradients_carry_the_cotangent(void **state) {
     assert_true(dppo_f32(gradient)[0] == 3 && dppo_f32(gradient)[1] == -20);
     assert_int_equal(answer.grad.count, 1);
     dppo_answer_free(&answer);
+}
+
+static void an_input_without_use_fails(void **state) {
+    (void)state;
+    dppo_case made = make_case("torch.square", "{}");
+    add(&made.in, "input", 1, 2, (float[2]){3, -5});
+    add(&made.in, "unused", 1, 2, (float[2]){3, -5});
+    expect_message(made, DPPO_INVALID, "unused");
 }
 
 /* exp(0.1f) in float64, which float32 does not have. */
@@ -177,6 +184,7 @@ int main(void) {
         cmocka_unit_test(draws_are_checked),
         cmocka_unit_test(a_cotangent_without_result_fails),
         cmocka_unit_test(gradients_carry_the_cotangent),
+        cmocka_unit_test(an_input_without_use_fails),
         cmocka_unit_test(the_truth_is_float64),
         cmocka_unit_test(seeds_give_torchs_streams),
         cmocka_unit_test(reductions_add_in_one_order),

@@ -273,7 +273,8 @@ static void item(Call &call) {
 // What is computed from a leaf that wants a gradient, or does not.
 static void requires_grad(Call &call) {
     Tensor input = call.input(call.has("data") ? "data" : "input");
-    if (call.differentiable()) input.requires_grad_(call.args().flag("requires_grad", true));
+    const bool wanted = call.args().flag("requires_grad", true);
+    if (call.differentiable()) input.requires_grad_(wanted);
     call.output("result", input * 1);
 }
 
