@@ -164,6 +164,47 @@ static dppo_status make_tensors(const dppo_config *map, const char *prefix, dppo
     return DPPO_OK;
 }
 
+/* -- draws
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* How a recorded draw is made for each kind that a case may list. */
+static const struct {
+    const char *draw, *tensor;
+} draw_kinds[] = {
+    {"randn", "randn"},       {"rand", "uniform"},        {"randint", "randint"},
+    {"randperm", "randperm"}, {"multinomial", "randint"}, {"np.uniform", "float64 uniform"},
+};
+
+static dppo_status make_draw(recipe *r, const char *name, dppo_named *into) {
+    size_t ndim, k = 0, count = sizeof draw_kinds / sizeof draw_kinds[0];
+    const char *kind;
+    DPPO_TRY(dppo_config_string(r->node, "0", &kind));
+    DPPO_TRY(dppo_config_ints(r->node, "1", r->shape, DPPO_MAX_DIMS, &ndim));
+    while (k < count && strcmp(draw_kinds[k].draw, kind) != 0)
+        k++;
+    if (k == count) return dppo_fail(DPPO_INVALID, "unknown kind of draw %s", kind);
+    r->kind = draw_kinds[k].tensor;
+    r->ndim = (int)ndim;
+    DPPO_TRY(make_tensor(r, name, into));
+    char **kept = &into->entries[into->count - 1].kind;
+    *kept = strdup(kind);
+    return *kept ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "out of memory");
+}
+
+/* A list in the order of the call. */
+static dppo_status make_draws(const dppo_config *list, dppo_generator *generator, dppo_case *parity_case) {
+    parity_case->has_draws = list != NULL;
+    for (size_t i = 0; i < dppo_config_count(list); i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "%zu", i);
+        recipe r = {.node = dppo_config_item(list, i), .generator = generator};
+        dppo_status status = make_draw(&r, name, &parity_case->draws);
+        if (status != DPPO_OK) return dppo_fail_in(status, "draws/%s", name);
+    }
+    return DPPO_OK;
+}
+
 /* -- questions
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -177,11 +218,33 @@ static int64_t case_seed(int64_t seed, const char *function, const char *name) {
     return (int64_t)((hash ^ (hash >> 32)) & 0x7fffffff);
 }
 
-/* What the constructor leaves in a new module: weights in the order and the distributions of torch's. */
-static dppo_status build_state(const dppo_case *parity_case, dppo_generator *generator, dppo_named *state) {
+/* Adds normal noise of 0.1 to every parameter but scalars, which are bounds. */
+static dppo_status perturb(dppo_module *module, dppo_generator *generator) {
+    size_t count = dppo_module_parameters(module, NULL, NULL, 0);
+    dppo_tensor **parameters = calloc(count + 1, sizeof *parameters);
+    if (!parameters) return dppo_fail(DPPO_NO_MEMORY, "out of memory");
+    (void)dppo_module_parameters(module, parameters, NULL, count);
+    dppo_status status = DPPO_OK;
+    for (size_t p = 0; status == DPPO_OK && p < count; p++) {
+        if (parameters[p]->ndim == 0) continue;
+        dppo_tensor *noise = dppo_tensor_heap(DPPO_F32, parameters[p]->ndim, parameters[p]->shape);
+        status = noise ? dppo_draw_randn(generator, noise) : dppo_fail(DPPO_NO_MEMORY, "out of memory");
+        for (int64_t i = 0, n = dppo_numel(parameters[p]); status == DPPO_OK && i < n; i++)
+            dppo_f32(parameters[p])[i] += 0.1F * dppo_f32(noise)[i];
+        dppo_tensor_free(noise);
+    }
+    free((void *)parameters);
+    return status;
+}
+
+/* What the constructor leaves in a new module: weights in the order and the distributions of torch's; when
+ * `perturbed`, no longer the same in a network and its copies (targets, ensembles). */
+static dppo_status build_state(const dppo_case *parity_case, bool perturbed, dppo_generator *generator,
+                               dppo_named *state) {
     dppo_module *module = NULL;
     if (!parity_case->init) return dppo_fail(DPPO_INVALID, "state: built needs an init");
     dppo_status status = dppo_build_module(parity_case->init, generator, &module);
+    if (status == DPPO_OK && perturbed) status = perturb(module, generator);
     if (status == DPPO_OK) status = dppo_module_state_dict(module, "", state);
     if (module) dppo_module_free(module);
     return status;
@@ -202,9 +265,20 @@ static dppo_status copy_text(const dppo_config *node, const char *key, char **co
     return *copy ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "%s: out of memory", key);
 }
 
-/* Inputs are drawn before the state, both from the case's one generator: the order is part of the format. */
+static dppo_status fill_state(const dppo_config *state, dppo_generator *generator, dppo_case *parity_case) {
+    if (dppo_config_type_of(state) != DPPO_CONFIG_STRING)
+        return make_tensors(state, "", generator, &parity_case->state);
+    const char *how;
+    DPPO_TRY(dppo_config_string(state, NULL, &how));
+    bool perturbed = strcmp(how, "perturbed") == 0;
+    if (!perturbed && strcmp(how, "built") != 0)
+        return dppo_fail(DPPO_INVALID, "state: built, perturbed or a map of tensors, not %s", how);
+    return build_state(parity_case, perturbed, generator, &parity_case->state);
+}
+
+/* Inputs are drawn before the state, the state before draws, all from the case's one generator: the order is
+ * part of the format. */
 static dppo_status fill_case(const dppo_config *node, dppo_generator *generator, dppo_case *parity_case) {
-    const dppo_config *state = dppo_config_get(node, "state");
     DPPO_TRY(copy_tree(node, "init", &parity_case->init));
     DPPO_TRY(copy_tree(node, "args", &parity_case->args));
     DPPO_TRY(copy_text(node, "method", &parity_case->method));
@@ -214,13 +288,12 @@ static dppo_status fill_case(const dppo_config *node, dppo_generator *generator,
     DPPO_TRY(dppo_config_float_or(node, "rtol", 0, &parity_case->rtol));
     DPPO_TRY(dppo_config_float_or(node, "atol", 0, &parity_case->atol));
     DPPO_TRY(make_tensors(dppo_config_get(node, "in"), "", generator, &parity_case->in));
-    if (dppo_config_type_of(state) == DPPO_CONFIG_STRING)
-        return build_state(parity_case, generator, &parity_case->state);
-    return make_tensors(state, "", generator, &parity_case->state);
+    DPPO_TRY(fill_state(dppo_config_get(node, "state"), generator, parity_case));
+    return make_draws(dppo_config_get(node, "draws"), generator, parity_case);
 }
 
 dppo_status dppo_generate_case(const dppo_case_list *list, size_t index, dppo_case *parity_case) {
-    static const char *const keys[] = {"init", "method", "args",   "in",   "state",
+    static const char *const keys[] = {"init", "method", "args",   "in",   "state", "draws",
                                        "rtol", "atol",   "reason", "grad", NULL};
     const dppo_case_spec *spec = &list->specs[index];
     *parity_case = (dppo_case){.has_seed = true};

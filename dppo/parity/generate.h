@@ -11,9 +11,11 @@
  * A tensor is [KIND, [shape], parameters..]: randn (scale = 1, shift = 0), uniform (low = 0, high = 1),
  * randint (low, high), randperm, bool (share of ones = 0.5), float32, float64, int64 or mask (a list of
  * values, repeated to fill the shape); "float64 randn" and "float64 uniform" give float64. `state` is a map
- * of tensors, or `built`: what the constructor of `init` draws. Other keys: init, method, args, rtol, atol,
- * reason, and `grad: false` for a function without gradients. The seed of a case follows from the file's seed
- * and the case's name, so that adding one case changes no other. */
+ * of tensors, or `built`: what the constructor of `init` draws, or `perturbed`: the same with noise, so that
+ * a network and its copies differ. `draws` lists the recorded draws in order as [KIND, [shape],
+ * parameters..]: randn, rand, randint (low, high), randperm, multinomial (low, high) or np.uniform. Other
+ * keys: init, method, args, rtol, atol, reason, and `grad: false` for a function without gradients. The seed
+ * of a case follows from the file's seed and the case's name, so that adding one case changes no other. */
 #ifndef DPPO_PARITY_GENERATE_H
 #define DPPO_PARITY_GENERATE_H
 
