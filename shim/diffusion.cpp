@@ -20,12 +20,6 @@ std::optional<double> optional_number(const Config &config, const char *key) {
     return config.number(key);
 }
 
-Tensor normal_log_prob(const Tensor &value, const Tensor &loc, const Tensor &scale) {
-    const Tensor var = scale.pow(2);
-    const Tensor log_scale = scale.log();
-    return -((value - loc).pow(2)) / (2 * var) - log_scale - std::log(std::sqrt(2 * M_PI));
-}
-
 // -- checkpoints
 // -------------------------------------------------------------------------------------------------
 
@@ -158,9 +152,13 @@ static void load_network(torch::nn::Module &model, const Checkpoint &checkpoint)
     load_state(model, checkpoint.named(), checkpoint.has("ema/") ? "ema/" : "model/", false);
 }
 
+void DiffusionModel::load_pretrained(const Config &config) {
+    if (config.has("network_path")) load_network(*this, Checkpoint(config.text("network_path")));
+}
+
 std::shared_ptr<DiffusionModel> build_diffusion_model(const Config &config, dppo_generator *weights) {
     auto model = std::make_shared<DiffusionModel>(config, weights);
-    if (config.has("network_path")) load_network(*model, Checkpoint(config.text("network_path")));
+    model->load_pretrained(config);
     return model;
 }
 
@@ -297,11 +295,7 @@ VPGDiffusion::VPGDiffusion(const Config &config, dppo_generator *weights)
     if (config.flag("learn_eta", false) && !use_ddim_) invalid("learn_eta: DDPM has no eta to learn");
     critic_ = build_critic(config.at("critic"), nullptr);
     if (config.has("eta")) eta_ = build_eta(config.at("eta"), nullptr);
-    for (size_t i = 0; weights != nullptr && i < config.size(); i++) {
-        if (config.key(i) == "actor") draw_weights(*network_, weights);
-        if (config.key(i) == "critic") draw_weights(*critic_, weights);
-        if (config.key(i) == "eta" && eta_) draw_weights(*eta_, weights);
-    }
+    draw_parts(config, weights, {{"actor", network_.get()}, {"critic", critic_.get()}, {"eta", eta_.get()}});
     std::unique_ptr<Checkpoint> checkpoint;
     if (config.has("network_path")) checkpoint = std::make_unique<Checkpoint>(config.text("network_path"));
     if (checkpoint) load_network(*this, *checkpoint);

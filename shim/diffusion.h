@@ -6,6 +6,7 @@
 #ifndef DPPO_SHIM_DIFFUSION_H
 #define DPPO_SHIM_DIFFUSION_H
 
+#include "distributions.h"
 #include "networks.h"
 
 #include <optional>
@@ -53,6 +54,8 @@ class DiffusionModel : public torch::nn::Module {
     Tensor loss(const Tensor &x, const Cond &cond, Draws &draws); // one random t per row
     Tensor p_losses(const Tensor &x_start, const Cond &cond, const Tensor &t, Draws &draws);
     Tensor q_sample(const Tensor &x_start, const Tensor &t, const Tensor &noise);
+    // The weights of network_path, if there is one, for what is registered by now.
+    void load_pretrained(const Config &config);
 
     const Schedule &schedule() const {
         return schedule_;
@@ -184,8 +187,6 @@ std::shared_ptr<DiffusionModel> build_diffusion_model(const Config &config, dppo
 
 // The number at `key`, nothing where it is absent or null.
 std::optional<double> optional_number(const Config &config, const char *key);
-// log of the density of N(loc, scale^2) at value, as torch.distributions.Normal computes it.
-Tensor normal_log_prob(const Tensor &value, const Tensor &loc, const Tensor &scale);
 // A checkpoint (ours or the original's .pt) as named tensors, freed with the object.
 class Checkpoint {
   public:

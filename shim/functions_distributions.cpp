@@ -1,6 +1,6 @@
 // torch.distributions, which libtorch's C++ interface does not have: the formulas of the Python package, step
 // by step in its order of operations, on libtorch tensors.
-#include "call.h"
+#include "distributions.h"
 
 #include <cmath>
 #include <limits>
@@ -10,22 +10,24 @@ namespace shim {
 // -- Normal ---------------------------------------------------------------------------------------
 
 // log N(x; loc, scale) = -(x - loc)^2 / (2 scale^2) - log scale - log sqrt(2 pi)
-static Tensor normal_log_prob(const Tensor &value, const Tensor &loc, const Tensor &scale) {
+Tensor normal_log_prob(const Tensor &value, const Tensor &loc, const Tensor &scale) {
     const Tensor variance = scale.pow(2);
     return -(value - loc).pow(2) / (2 * variance) - scale.log() - std::log(std::sqrt(2 * M_PI));
 }
 
-// H = 1/2 + log(2 pi) / 2 + log scale
-static Tensor normal_entropy(const Tensor &loc, const Tensor &scale) {
+Tensor normal_entropy(const Tensor &loc, const Tensor &scale) {
     return 0.5 + 0.5 * std::log(2 * M_PI) + scale.expand_as(loc).log();
 }
 
-// A draw of the standard normal of the broadcast shape behind `sample_shape`.
-static Tensor standard_normal(Call &call, const Tensor &loc, const Tensor &scale) {
-    Shape shape = call.args().integers("sample_shape");
+Tensor standard_normal(const Tensor &loc, const Tensor &scale, Draws &draws, Shape sample_shape) {
     const Shape batch = at::infer_size(loc.sizes(), scale.sizes());
-    shape.insert(shape.end(), batch.begin(), batch.end());
-    return call.draws().randn(shape);
+    sample_shape.insert(sample_shape.end(), batch.begin(), batch.end());
+    return draws.randn(sample_shape);
+}
+
+// The draw in the shape that the call's arguments ask for.
+static Tensor standard_normal(Call &call, const Tensor &loc, const Tensor &scale) {
+    return standard_normal(loc, scale, call.draws(), call.args().integers("sample_shape"));
 }
 
 static void normal_log_prob(Call &call) {
@@ -54,7 +56,7 @@ static void normal_cdf(Call &call) {
 
 // -- Independent of Normal: event dims are summed -------------------------------------------------
 
-static Tensor sum_rightmost(const Tensor &value, int64_t dims) {
+Tensor sum_rightmost(const Tensor &value, int64_t dims) {
     if (dims == 0) return value;
     Shape kept(value.sizes().begin(), value.sizes().end() - dims);
     kept.push_back(-1);
@@ -77,6 +79,10 @@ static void independent_entropy(Call &call) {
 
 // -- Categorical ----------------------------------------------------------------------------------
 
+Tensor normalised_logits(const Tensor &logits) {
+    return logits - logits.logsumexp(-1, true);
+}
+
 struct Categorical {
     Tensor logits, probs; // normalised
 };
@@ -85,8 +91,7 @@ struct Categorical {
 // 0 and 1.
 static Categorical categorical(Call &call) {
     if (call.has("logits")) {
-        const Tensor logits = call.input("logits");
-        const Tensor normalised = logits - logits.logsumexp(-1, true);
+        const Tensor normalised = normalised_logits(call.input("logits"));
         return {normalised, torch::softmax(normalised, -1)};
     }
     const Tensor given = call.input("probs"), probs = given / given.sum(-1, true);
@@ -115,44 +120,50 @@ static void categorical_entropy(Call &call) {
 }
 
 // All samples of a row are drawn at once; the sample dims go in front.
-static Tensor categorical_draw(Call &call, const Tensor &probs) {
-    Shape shape = call.args().integers("sample_shape");
-    const int64_t samples = c10::multiply_integers(shape);
+Tensor categorical_sample(const Tensor &probs, Draws &draws, const Shape &sample_shape) {
+    Shape shape = sample_shape;
     const Tensor rows = probs.detach().reshape({-1, probs.size(-1)});
-    const Tensor drawn = call.draws().multinomial(rows, samples, true);
+    const Tensor drawn = draws.multinomial(rows, c10::multiply_integers(shape), true);
     shape.insert(shape.end(), probs.sizes().begin(), probs.sizes().end() - 1);
     return drawn.t().reshape(shape);
 }
 
 static void categorical_sample(Call &call) {
-    call.output("result", categorical_draw(call, categorical(call).probs));
+    call.output("result", categorical_sample(categorical(call).probs, call.draws(),
+                                             call.args().integers("sample_shape")));
 }
 
-// -- MixtureSameFamily of Independent Normals: logits (..., M), loc and scale (..., M, D) ---------
+// -- MixtureSameFamily of Independent Normals -----------------------------------------------------
 
 // log sum_m exp(log w_m + log N(x; loc_m, scale_m))
-static void mixture_log_prob(Call &call) {
-    const int64_t dims = event_dims(call);
-    const Tensor value = call.input("value").unsqueeze(-1 - dims);
-    const Tensor components =
-        sum_rightmost(normal_log_prob(value, call.input("loc"), call.input("scale")), dims);
-    const Tensor weights = torch::log_softmax(categorical(call).logits, -1);
-    call.output("result", torch::logsumexp(components + weights, -1));
+Tensor NormalMixture::log_prob(const Tensor &value) const {
+    const Tensor each = normal_log_prob(value.unsqueeze(-1 - event_dims), loc, scale);
+    return torch::logsumexp(sum_rightmost(each, event_dims) + torch::log_softmax(logits, -1), -1);
 }
 
-// Which component, then a sample of every component, of which that one is kept.
-static void mixture_sample(Call &call) {
+Tensor NormalMixture::sample(Draws &draws, const Shape &sample_shape) const {
     torch::NoGradGuard no_grad;
-    const int64_t dims = event_dims(call);
-    const Tensor loc = call.input("loc"), scale = call.input("scale");
-    Tensor index = categorical_draw(call, categorical(call).probs);
-    const Tensor all = standard_normal(call, loc, scale).mul(scale).add(loc);
+    Tensor index = categorical_sample(probs, draws, sample_shape);
+    const Tensor all = standard_normal(loc, scale, draws, sample_shape).mul(scale).add(loc);
     const int64_t place = index.dim();
     Shape shape = all.sizes().vec();
     shape[static_cast<size_t>(place)] = 1;
-    for (int64_t i = 0; i <= dims; i++)
+    for (int64_t i = 0; i <= event_dims; i++)
         index = index.unsqueeze(-1);
-    call.output("result", all.gather(place, index.expand(shape)).squeeze(place));
+    return all.gather(place, index.expand(shape)).squeeze(place);
+}
+
+static NormalMixture mixture(Call &call) {
+    const Categorical modes = categorical(call);
+    return {modes.logits, modes.probs, call.input("loc"), call.input("scale"), event_dims(call)};
+}
+
+static void mixture_log_prob(Call &call) {
+    call.output("result", mixture(call).log_prob(call.input("value")));
+}
+
+static void mixture_sample(Call &call) {
+    call.output("result", mixture(call).sample(call.draws(), call.args().integers("sample_shape")));
 }
 
 // The class alone: its `method`, or log_prob.

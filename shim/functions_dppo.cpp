@@ -1,4 +1,5 @@
 // DPPO's own classes and functions on the torch side. Results have the names of the recorded cases.
+#include "functions_dppo.h"
 #include "gaussian.h"
 
 #include <torch/optim/adamw.h>
@@ -42,7 +43,7 @@ static void gaussian_logprobs(Call &call) {
     call.output("std", found.std);
 }
 
-static void output_ppo_loss(Call &call, const PpoLoss &loss, const char *last) {
+void output_ppo_loss(Call &call, const PpoLoss &loss, const char *last) {
     call.output("pg_loss", loss.pg_loss);
     call.output("entropy_loss", loss.entropy_loss);
     call.output("v_loss", loss.v_loss);

@@ -1,7 +1,5 @@
 #include "gaussian.h"
 
-#include <cmath>
-
 namespace shim {
 
 // -- GaussianModel
@@ -14,21 +12,20 @@ GaussianModel::GaussianModel(const Config &config, dppo_generator *weights, cons
     network_ = register_module("network", build_gaussian_network(config.at(network_key), weights));
 }
 
-static void load_network(torch::nn::Module &model, const Config &config) {
+void GaussianModel::load_pretrained(const Config &config) {
     if (!config.has("network_path")) return;
     const Checkpoint checkpoint(config.text("network_path"));
-    load_state(model, checkpoint.named(), "model/", false);
+    load_state(*this, checkpoint.named(), "model/", false);
 }
 
 std::shared_ptr<GaussianModel> build_gaussian_model(const Config &config, dppo_generator *weights) {
     auto model = std::make_shared<GaussianModel>(config, weights);
-    load_network(*model, config);
+    model->load_pretrained(config);
     return model;
 }
 
-// 1/2 + 1/2 log(2 pi) + log(scale), (B, Ta Da).
 Tensor GaussianModel::Normal::entropy() const {
-    return 0.5 + 0.5 * std::log(2 * M_PI) + torch::log(scale);
+    return normal_entropy(loc, scale);
 }
 
 GaussianModel::Normal GaussianModel::forward_train(GaussianNetwork &network, const Cond &cond,
@@ -82,11 +79,8 @@ std::pair<Tensor, Tensor> GaussianModel::loss(const Tensor &true_action, const C
 VPG_Gaussian::VPG_Gaussian(const Config &config, dppo_generator *weights)
     : GaussianModel(config, nullptr, "actor") {
     critic_ = build_critic(config.at("critic"), nullptr);
-    for (size_t i = 0; weights != nullptr && i < config.size(); i++) {
-        if (config.key(i) == "actor") draw_weights(*network_, weights);
-        if (config.key(i) == "critic") draw_weights(*critic_, weights);
-    }
-    load_network(*this, config);
+    draw_parts(config, weights, {{"actor", network_.get()}, {"critic", critic_.get()}});
+    load_pretrained(config);
     register_module("critic", critic_);
     register_module("actor_ft", network_);
     actor_ = register_module("actor", deepcopy(*network_));
@@ -114,36 +108,40 @@ PPO_Gaussian::PPO_Gaussian(const Config &config, dppo_generator *weights)
       clip_vloss_coef_(optional_number(config, "clip_vloss_coef")), norm_adv_(config.flag("norm_adv", true)) {
 }
 
-PpoLoss PPO_Gaussian::loss(const GaussianBatch &b, bool use_bc_loss, Draws &draws) {
-    PpoLoss result;
-    const LogProbs found = get_logprobs(b.cond, b.actions);
-    const Tensor newlogprobs = found.log_prob.clamp(-5, 2), oldlogprobs = b.oldlogprobs.clamp(-5, 2);
-    result.entropy_loss = -found.entropy;
-    if (use_bc_loss) {
-        const Tensor samples = forward(b.cond, draws, {false, true});
-        result.bc_loss = -get_logprobs(b.cond, samples).log_prob.clamp(-5, 2).mean();
-    }
-    const Tensor logratio = newlogprobs - oldlogprobs;
+void add_policy_loss(const PpoRatio &given, PpoLoss &result) {
+    const double clip = given.clip_ploss_coef;
+    const Tensor logratio = given.newlogprobs.clamp(-5, 2) - given.oldlogprobs.clamp(-5, 2);
     const Tensor ratio = logratio.exp();
     {
         torch::NoGradGuard no_grad;
         result.approx_kl = ((ratio - 1) - logratio).nanmean().item<double>();
-        const Tensor clipped = (ratio - 1.0).abs() > clip_ploss_coef_;
+        const Tensor clipped = (ratio - 1.0).abs() > clip;
         result.clipfrac = clipped.to(torch::get_default_dtype()).mean().item<double>();
     }
-    Tensor advantages = b.advantages;
-    if (norm_adv_) {
+    Tensor advantages = given.advantages;
+    if (given.norm_adv) {
         /* Two statements: C++ may evaluate the divisor first, Python does not, and gradients add up in that
          * order. */
         const Tensor centred = advantages - advantages.mean();
         advantages = centred / (advantages.std(true) + 1e-8);
     }
     const Tensor loss1 = -advantages * ratio;
-    const Tensor loss2 = -advantages * torch::clamp(ratio, 1 - clip_ploss_coef_, 1 + clip_ploss_coef_);
+    const Tensor loss2 = -advantages * torch::clamp(ratio, 1 - clip, 1 + clip);
     result.pg_loss = torch::max(loss1, loss2).mean();
+    result.ratio = ratio.mean().item<double>();
+}
+
+PpoLoss PPO_Gaussian::loss(const GaussianBatch &b, bool use_bc_loss, Draws &draws) {
+    PpoLoss result;
+    const LogProbs found = get_logprobs(b.cond, b.actions);
+    result.entropy_loss = -found.entropy;
+    if (use_bc_loss) {
+        const Tensor samples = forward(b.cond, draws, {false, true});
+        result.bc_loss = -get_logprobs(b.cond, samples).log_prob.clamp(-5, 2).mean();
+    }
+    add_policy_loss({found.log_prob, b.oldlogprobs, b.advantages, clip_ploss_coef_, norm_adv_}, result);
     const Tensor newvalues = critic_->forward(b.cond).view(-1);
     result.v_loss = ppo_value_loss(newvalues, b.oldvalues, b.returns, clip_vloss_coef_);
-    result.ratio = ratio.mean().item<double>();
     result.eta_or_std = found.std.item<double>();
     return result;
 }

@@ -19,6 +19,8 @@ class GaussianModel : public torch::nn::Module {
     Sample forward(const Cond &cond, Draws &draws, bool deterministic, bool reparameterize, bool get_logprob);
     // true_action (B, Ta, Da): mean negative log-likelihood less ent_coef times the entropy, and the entropy.
     std::pair<Tensor, Tensor> loss(const Tensor &true_action, const Cond &cond, double ent_coef);
+    // The weights of network_path, if there is one, for what is registered by now.
+    void load_pretrained(const Config &config);
 
   protected:
     struct Normal {
@@ -65,6 +67,15 @@ struct GaussianBatch {
     Cond cond;
     Tensor actions, returns, oldvalues, advantages, oldlogprobs;
 };
+
+// The part of PPO's loss that does not depend on the kind of distribution: log-probabilities and advantages
+// (B).
+struct PpoRatio {
+    Tensor newlogprobs, oldlogprobs, advantages;
+    double clip_ploss_coef;
+    bool norm_adv;
+};
+void add_policy_loss(const PpoRatio &given, PpoLoss &result); // pg_loss, clipfrac, approx_kl, ratio
 
 class PPO_Gaussian : public VPG_Gaussian {
   public:

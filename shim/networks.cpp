@@ -450,6 +450,12 @@ void EtaState::draw(dppo_generator *generator) {
     }
 }
 
+void draw_parts(const Config &config, dppo_generator *weights, const Parts &parts) {
+    for (size_t i = 0; weights != nullptr && i < config.size(); i++)
+        for (const auto &part : parts)
+            if (config.key(i) == part.first && part.second != nullptr) draw_weights(*part.second, weights);
+}
+
 // -- values
 // ----------------------------------------------------------------------------------------------------------
 

@@ -335,6 +335,10 @@ void draw_members(torch::nn::Module &module, dppo_generator *generator);
 void draw_uniform(Tensor parameter, double bound, dppo_generator *generator);
 void draw_normal(Tensor parameter, double mean, double std, dppo_generator *generator);
 void draw_trunc_normal(Tensor parameter, double std, dppo_generator *generator);
+// Those of parts of a policy in the order of the configuration's keys, as hydra builds them. `weights`
+// may be null, and so may a part.
+using Parts = std::vector<std::pair<std::string, torch::nn::Module *>>;
+void draw_parts(const Config &config, dppo_generator *weights, const Parts &parts);
 
 // copy.deepcopy: a network of its own with the same values and flags.
 template <class Kind> std::shared_ptr<Kind> deepcopy(const Kind &network);
