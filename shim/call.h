@@ -189,7 +189,7 @@ struct Entry {
 const Entry *find_entry(const char *function); // nullptr when there is none
 // One list a file, each ended by {nullptr, nullptr}; shim.cpp merges and sorts them.
 extern const Entry entries_torch[], entries_nn[], entries_distributions[], entries_optim[], entries_dppo[],
-    entries_envs[], entries_networks[], entries_exact[], entries_autograd[];
+    entries_offpolicy[], entries_envs[], entries_networks[], entries_exact[], entries_autograd[];
 
 } // namespace shim
 

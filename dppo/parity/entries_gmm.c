@@ -73,6 +73,7 @@ const dppo_entry dppo_entries_gmm[] = {
     {"GMM_MLP", call_gmm_network},
     {"GMM_Transformer", call_gmm_network},
     {"PPO_GMM.loss", call_ppo_gmm_loss},
+    {"VPG_GMM.forward", call_gmm_forward},
     {"VPG_GMM.get_logprobs", call_vpg_gmm_get_logprobs},
     {NULL, NULL},
 };
