@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* -- regenerating
  * ------------------------------------------------------------------------------------------------- */
@@ -80,6 +81,7 @@ static void regenerate_file(const char *description) {
         assert_int_equal(drawn.manual_seed, stored.manual_seed);
         same_bits(title, &drawn.in, &stored.in);
         same_bits(title, &drawn.state, &stored.state);
+        same_bits(title, &drawn.draws, &stored.draws);
         same_answers(&drawn, &stored, gradients);
         dppo_case_free(&drawn);
         dppo_case_free(&stored);
@@ -95,6 +97,73 @@ static void regenerating_gives_the_same_numbers(void **state) {
     for (size_t i = 0; i < found.gl_pathc; i++)
         regenerate_file(found.gl_pathv[i]);
     globfree(&found);
+}
+
+/* -- descriptions
+ * --------------------------------------------------------------------------------------------------- */
+
+/* The one case that `text` describes, or the status of the failure. */
+static dppo_status describe(const char *text, dppo_case *drawn) {
+    char path[] = "/tmp/dppo_cases_XXXXXX";
+    dppo_case_list list;
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, text, strlen(text)), strlen(text));
+    (void)close(file);
+    assert_int_equal(dppo_case_list_load(path, &list), DPPO_OK);
+    dppo_status status = dppo_generate_case(&list, 0, drawn);
+    dppo_case_list_free(&list);
+    (void)unlink(path);
+    return status;
+}
+
+#define SAC(state)                                                                                           \
+    "seed: 1\ncases: {SAC_Gaussian.loss_actor: {one: {state: " state ", init: {_target_: SAC_Gaussian, "     \
+    "actor: {_target_: Gaussian_MLP, action_dim: 1, horizon_steps: 2, cond_dim: 3, mlp_dims: [4]}, "         \
+    "critic: {_target_: CriticObsAct, cond_dim: 3, mlp_dims: [4], action_dim: 1, action_steps: 2}, "         \
+    "horizon_steps: 2}}}}\n"
+
+static bool target_is_a_copy(const char *text) {
+    dppo_case drawn;
+    assert_int_equal(describe(text, &drawn), DPPO_OK);
+    const char *name = "critic.Q1.moduleList.0.linear_1.weight";
+    const dppo_tensor *critic = dppo_named_get(&drawn.state, name);
+    const dppo_tensor *target = dppo_named_get(&drawn.state, "target_critic.Q1.moduleList.0.linear_1.weight");
+    assert_non_null(critic);
+    assert_non_null(target);
+    bool same = memcmp(critic->data, target->data, (size_t)dppo_numel(critic) * sizeof(float)) == 0;
+    dppo_case_free(&drawn);
+    return same;
+}
+
+static void copies_differ_only_when_perturbed(void **state) {
+    dppo_case drawn;
+    (void)state;
+    assert_true(target_is_a_copy(SAC("built")));
+    assert_false(target_is_a_copy(SAC("perturbed")));
+    assert_int_equal(describe(SAC("shaken"), &drawn), DPPO_INVALID);
+    dppo_case_free(&drawn);
+}
+
+static void draws_are_recorded_with_their_kinds(void **state) {
+    dppo_case drawn;
+    (void)state;
+    assert_int_equal(describe("seed: 1\ncases: {torch.randn: {one: {draws: [[randn, [2]], [np.uniform, [], "
+                              "0.5, 1], [multinomial, [3, 1], 2, 4]]}}}\n",
+                              &drawn),
+                     DPPO_OK);
+    assert_true(drawn.has_draws);
+    assert_int_equal(drawn.draws.count, 3);
+    assert_string_equal(drawn.draws.entries[0].kind, "randn");
+    assert_string_equal(drawn.draws.entries[1].kind, "np.uniform");
+    assert_string_equal(drawn.draws.entries[2].kind, "multinomial");
+    assert_int_equal(drawn.draws.entries[1].tensor->dtype, DPPO_F64);
+    assert_true(dppo_f64(drawn.draws.entries[1].tensor)[0] >= 0.5);
+    assert_true(dppo_i64(drawn.draws.entries[2].tensor)[0] >= 2);
+    dppo_case_free(&drawn);
+    assert_int_equal(describe("seed: 1\ncases: {torch.randn: {one: {draws: [[poisson, [2]]]}}}\n", &drawn),
+                     DPPO_INVALID);
+    dppo_case_free(&drawn);
 }
 
 /* -- the manifest
@@ -140,6 +209,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sha256_follows_the_standard),
         cmocka_unit_test(manifest_matches_the_files),
+        cmocka_unit_test(copies_differ_only_when_perturbed),
+        cmocka_unit_test(draws_are_recorded_with_their_kinds),
         cmocka_unit_test(regenerating_gives_the_same_numbers),
     };
     return cmocka_run_group_tests_name("fixtures", tests, NULL, NULL);
