@@ -12,9 +12,9 @@ namespace shim {
 static const std::vector<Entry> &entries() {
     static const std::vector<Entry> sorted = [] {
         std::vector<Entry> all;
-        for (const Entry *list : {entries_torch, entries_nn, entries_distributions, entries_optim,
-                                  entries_dppo, entries_offpolicy, entries_envs, entries_networks,
-                                  entries_exact, entries_autograd})
+        for (const Entry *list :
+             {entries_torch, entries_nn, entries_distributions, entries_optim, entries_dppo,
+              entries_offpolicy, entries_envs, entries_networks, entries_exact, entries_autograd})
             for (; list->function != nullptr; list++)
                 all.push_back(*list);
         std::sort(all.begin(), all.end(),
