@@ -131,8 +131,7 @@ static dppo_tensor *addmm(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo
     int64_t M = x->shape[0], N = weight->shape[0];
     dppo_tensor *out = start ? dppo_result(cx, DPPO_F32, 2, (int64_t[]){M, N}) : NULL;
     if (!out) return NULL;
-    for (int64_t i = 0; i < M; i++)
-        memcpy(dppo_f32(out) + i * N, start, (size_t)N * sizeof(float));
+    dppo_kernel_fill_rows(M, N, dppo_f32(out), start);
     dppo_tensor across = *weight;
     across.shape[0] = weight->shape[1], across.shape[1] = weight->shape[0];
     across.stride[0] = weight->stride[1], across.stride[1] = weight->stride[0];

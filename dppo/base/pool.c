@@ -7,8 +7,10 @@
 
 enum { MAX_THREADS = 256 };
 
-/* One job at a time. Workers sleep on `wake`, take chunks from the atomic counter, and the last to leave
- * signals `idle`. A generation number tells a new job from a spurious wake-up. */
+/* One job at a time. Workers wait for it, take chunks from the atomic counter, and the last to leave signals
+ * `idle`. A generation number tells a new job from a spurious wake-up. Whoever waits looks for a moment
+ * before it sleeps on `wake` or `idle`: in a network one job follows another within microseconds, less than
+ * it takes to wake a thread. */
 static struct {
     pthread_mutex_t lock;
     pthread_mutex_t submit; /* held by the thread whose job is running */
@@ -16,8 +18,8 @@ static struct {
     pthread_t threads[MAX_THREADS];
     int running, wanted;
     bool stop;
-    uint64_t generation;
-    int busy;
+    _Atomic uint64_t generation;
+    _Atomic int busy;
     void (*body)(void *, int64_t, int64_t);
     void *context;
     int64_t count, grain;
@@ -40,6 +42,24 @@ static void take_chunks(void) {
     inside = false;
 }
 
+enum { LOOKS = 2000 }; /* some tens of microseconds */
+
+static void pause_a_little(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void look_for_job(uint64_t seen) {
+    for (int i = 0; i < LOOKS && atomic_load(&pool.generation) == seen; i++)
+        pause_a_little();
+}
+
+static void look_for_end(void) {
+    for (int i = 0; i < LOOKS && atomic_load(&pool.busy) > 0; i++)
+        pause_a_little();
+}
+
 static void *worker(void *unused) {
     (void)unused;
     uint64_t seen =
@@ -52,8 +72,13 @@ static void *worker(void *unused) {
         seen = pool.generation;
         pthread_mutex_unlock(&pool.lock);
         take_chunks();
+        if (atomic_fetch_sub(&pool.busy, 1) == 1) {
+            pthread_mutex_lock(&pool.lock);
+            pthread_cond_signal(&pool.idle);
+            pthread_mutex_unlock(&pool.lock);
+        }
+        look_for_job(seen);
         pthread_mutex_lock(&pool.lock);
-        if (--pool.busy == 0) pthread_cond_signal(&pool.idle);
     }
     pthread_mutex_unlock(&pool.lock);
     return NULL;
@@ -113,6 +138,7 @@ void dppo_parallel_for(int64_t count, int64_t grain, void (*body)(void *, int64_
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
     take_chunks();
+    look_for_end();
     pthread_mutex_lock(&pool.lock);
     while (pool.busy > 0)
         pthread_cond_wait(&pool.idle, &pool.lock);

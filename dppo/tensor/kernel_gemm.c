@@ -28,10 +28,10 @@ static void gemm_rows(const gemm *g, int64_t begin, int64_t end) {
 static const int64_t small_product = 1000000;
 enum { MAX_VERDICTS = 64, MAX_PROBE_K = 1600 };
 
-/* What a trial found, by what decides how OpenBLAS walks the matrices. */
+/* What a trial found, by what decides how OpenBLAS walks the matrices. M is 0 where any M will do. */
 typedef struct verdict {
     bool transpose_a, transpose_b, beta, exact;
-    int64_t N, K, grain;
+    int64_t M, N, K, grain;
 } verdict;
 
 static verdict verdicts[MAX_VERDICTS];
@@ -45,23 +45,38 @@ static void fill(float *values, size_t count, uint32_t seed) {
     }
 }
 
+/* Columns [begin, end) of C. */
+static void gemm_columns(const gemm *g, int64_t begin, int64_t end) {
+    gemm part = *g;
+    part.N = end - begin;
+    part.B += g->transpose_b ? begin * g->ldb : begin;
+    part.C += begin;
+    gemm_rows(&part, 0, g->M);
+}
+
 typedef struct gemm_split {
     const gemm *whole;
     int64_t grain;
+    bool columns;
 } gemm_split;
 
-/* Chunks of `grain` rows; the last takes the remainder along, so that none is small. */
-static void split_chunk(void *context, int64_t begin, int64_t end) {
-    const gemm_split *split = context;
-    int64_t M = split->whole->M, grain = split->grain;
-    for (int64_t i = begin; i < end; i++)
-        gemm_rows(split->whole, i * grain, i == M / grain - 1 ? M : (i + 1) * grain);
+static int64_t split_size(const gemm_split *split) {
+    return split->columns ? split->whole->N : split->whole->M;
 }
 
-/* Whether two chunks and a half equal the whole in every bit. */
-static bool split_is_exact(const gemm *like, int64_t grain) {
+/* Chunks of `grain` rows or columns; the last takes the remainder along, so that none is small. */
+static void split_chunk(void *context, int64_t begin, int64_t end) {
+    const gemm_split *split = context;
+    int64_t size = split_size(split), grain = split->grain;
+    for (int64_t i = begin; i < end; i++)
+        (split->columns ? gemm_columns : gemm_rows)(split->whole, i * grain,
+                                                    i == size / grain - 1 ? size : (i + 1) * grain);
+}
+
+/* Whether chunks equal the whole in every bit; of rows, two and a half are tried. */
+static bool split_is_exact(const gemm *like, int64_t grain, bool columns) {
     gemm g = *like;
-    g.M = 2 * grain + grain / 2 - 5;
+    if (!columns) g.M = 2 * grain + grain / 2 - 5;
     g.K = g.K < MAX_PROBE_K ? g.K : MAX_PROBE_K + g.K % 64;
     g.lda = g.transpose_a ? g.M : g.K;
     g.ldb = g.transpose_b ? g.K : g.N;
@@ -77,41 +92,51 @@ static bool split_is_exact(const gemm *like, int64_t grain) {
     g.A = A, g.B = B, g.C = whole;
     gemm_rows(&g, 0, g.M);
     g.C = parts;
-    split_chunk(&(gemm_split){&g, grain}, 0, g.M / grain);
+    gemm_split split = {&g, grain, columns};
+    split_chunk(&split, 0, split_size(&split) / grain);
     bool equal = memcmp(whole, parts, c * sizeof(float)) == 0;
     free(memory);
     return equal;
 }
 
-static bool known_exact(const gemm *g, int64_t grain) {
+static bool known_exact(const gemm *g, int64_t grain, bool columns) {
     int64_t K = g->K < MAX_PROBE_K ? g->K : MAX_PROBE_K + g->K % 64;
-    verdict now = {g->transpose_a, g->transpose_b, g->beta != 0.0f, false, g->N, K, grain};
+    verdict now = {g->transpose_a, g->transpose_b, g->beta != 0.0f, false, columns ? g->M : 0, g->N, K,
+                   grain};
     pthread_mutex_lock(&verdict_lock);
     int found = -1;
     for (int i = 0; i < verdict_count && found < 0; i++) {
         const verdict *v = &verdicts[i];
         if (v->transpose_a == now.transpose_a && v->transpose_b == now.transpose_b && v->beta == now.beta &&
-            v->N == now.N && v->K == now.K && v->grain == grain)
+            v->M == now.M && v->N == now.N && v->K == now.K && v->grain == grain)
             found = i;
     }
     if (found >= 0) {
         now.exact = verdicts[found].exact;
     } else if (verdict_count < MAX_VERDICTS) {
-        now.exact = split_is_exact(g, grain);
+        now.exact = split_is_exact(g, grain, columns);
         verdicts[verdict_count++] = now;
     }
     pthread_mutex_unlock(&verdict_lock);
     return now.exact;
 }
 
-/* Rows per chunk: multiples of the micro-kernel's tile (a divisor of 96 on the processors we know), large
- * enough that packing B again for each chunk costs little. The whole of M where a trial saw a bit change. The
- * sum over k is never split. */
+/* Rows per chunk: multiples of the micro-kernel's tile, large enough that packing B again for each chunk
+ * costs little, and so many that widths of 256 and 512 (gradients of weights) are cut into equal parts. The
+ * whole of M where a trial saw a bit change. The sum over k is never split. */
 static int64_t grain_for(const gemm *g) {
     if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 16 * small_product) return g->M;
-    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 192 : 96;
+    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 480 : 128;
     if (grain * g->N * g->K <= 2 * small_product) return g->M;
-    return known_exact(g, grain) ? grain : g->M;
+    return known_exact(g, grain, false) ? grain : g->M;
+}
+
+/* The same of columns, for the few rows of a policy that acts: a multiple of the tile's width. */
+static int64_t column_grain_for(const gemm *g) {
+    enum { GRAIN = 128 };
+    if (dppo_threads() < 2 || g->M >= 192 || g->N < 2 * GRAIN || g->M * GRAIN * g->K <= 2 * small_product)
+        return g->N;
+    return known_exact(g, GRAIN, true) ? GRAIN : g->N;
 }
 
 bool dppo_kernel_gemm_is_small(int64_t M, int64_t N, int64_t K) {
@@ -154,8 +179,9 @@ void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, 
                 C[i * ldc + j] = beta == 0.0f ? 0.0f : beta * C[i * ldc + j];
         return;
     }
-    gemm_split split = {&g, grain_for(&g)};
-    dppo_parallel_for(M / split.grain, 1, split_chunk, &split);
+    gemm_split rows = {&g, grain_for(&g), false}, columns = {&g, column_grain_for(&g), true};
+    gemm_split *split = columns.grain < N ? &columns : &rows;
+    dppo_parallel_for(split_size(split) / split->grain, 1, split_chunk, split);
 }
 
 float dppo_kernel_dot(int64_t n, const float *a, const float *b) {
