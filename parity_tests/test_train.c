@@ -224,8 +224,7 @@ static void test_resumed_run_with_a_learned_eta_is_the_straight_run(void **state
         "+model.use_ddim=true",
         "+model.ddim_steps=5",
         "+model.learn_eta=true",
-        "+model.eta={_target_: model.diffusion.eta.EtaStateAction, input_dim: 11, mlp_dims: [8], action_dim: "
-        "3}",
+        "+model.eta={_target_: model.eta.EtaStateAction, input_dim: 11, action_dim: 3, mlp_dims: [8]}",
         "+train.eta_lr=1e-2",
         "+train.eta_weight_decay=0",
         "+train.eta_update_interval=2",

@@ -78,8 +78,9 @@ struct shim_network {
     shim::TimedNetwork timed;
 };
 
-extern "C" dppo_status shim_network_new(const char *family, const dppo_config *config, const dppo_named *state,
-                                        const dppo_named *in, shim_network **network) {
+extern "C" dppo_status shim_network_new(const char *family, const dppo_config *config,
+                                        const dppo_named *state, const dppo_named *in,
+                                        shim_network **network) {
     *network = nullptr;
     DPPO_TRY(shim_init(0));
     return shim::guarded([&] {

@@ -32,9 +32,9 @@ dppo_status shim_call(const dppo_case *parity_case, dppo_answer *answer);
  */
 dppo_status shim_call_float64(const dppo_case *parity_case, dppo_answer *answer);
 
-/* A network on one batch, for measurements. `family` names what it takes from `in` and gives: noise (x, time, state,
- * rgb), gaussian, gmm, critic, eta (state, rgb), critic_obs_act (state, action), encoder (image). All tensors are
- * copied; owned by the caller. */
+/* A network on one batch, for measurements. `family` names what it takes from `in` and gives: noise (x, time,
+ * state, rgb), gaussian, gmm, critic, eta (state, rgb), critic_obs_act (state, action), encoder (image). All
+ * tensors are copied; owned by the caller. */
 typedef struct shim_network shim_network;
 dppo_status shim_network_new(const char *family, const dppo_config *config, const dppo_named *state,
                              const dppo_named *in, shim_network **network);
