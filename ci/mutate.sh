@@ -40,7 +40,7 @@ mutate 1 "a sign in a backward (sub)" dppo/autograd/pointwise.c \
 mutate 2 "no epsilon (advantage normalisation)" dppo/models/ppo.c '1e-8' '0'
 mutate 3 "an index (value of the next step)" dppo/algorithms/advantages.c 'values[at + n_envs]' 'values[at]'
 mutate 4 "a clamp bound (PPO ratio from below)" dppo/diffusion/ppo_diffusion.c \
-    'dppo_rsub_scalar(cx, clip_coef, 1), *high' 'dppo_rsub_scalar(cx, clip_coef, 2), *high'
+    'dppo_rsub_scalar(cx, b->clip_coef, 1), *high' 'dppo_rsub_scalar(cx, b->clip_coef, 2), *high'
 mutate 5 "no scale (discount over denoising steps)" dppo/diffusion/ppo_diffusion.c \
     'powf((float)model->gamma_denoising, (float)steps)' '1.0f + 0 * (float)steps'
 exit "$survivors"

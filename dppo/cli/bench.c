@@ -106,7 +106,10 @@ static dppo_status open_update(bench *b) {
     if (!b->reward || !b->zeros || !b->firsts) return dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
     for (int64_t i = 0; i < rows; i++)
         b->reward[i] = 1 + (double)b->obs[i * b->obs_size];
-    DPPO_TRY(b->sides[0]->act(b->agents[0], rows, b->obs, false, b->actions, b->chains));
+    for (int64_t i = 0; i < rows; i += ENVS) /* as many at a time as in training: memory goes by it */
+        DPPO_TRY(b->sides[0]->act(b->agents[0], ENVS, b->obs + i * b->obs_size, false,
+                                  b->actions + i * b->chunk_size,
+                                  b->chains + i * b->chain_length * b->chunk_size));
     b->rollout.n_steps = T;
     b->rollout.obs = b->obs;
     b->rollout.chains = b->chains;
