@@ -8,31 +8,15 @@
 #include "diffusion/explorer.h"
 #include "models/build.h"
 
-/* Registration in the original's order: network, critic, critic_target, actor (the network again),
- * actor_target. */
-static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, dppo_module **actor,
-                             dppo_module **critic) {
-    dppo_module *module = &model->module;
-    DPPO_TRY(dppo_require_double_q(config, "critic", true));
-    DPPO_TRY(dppo_build_adopt(module, "network", actor, &model->network));
-    DPPO_TRY(dppo_build_adopt(module, "critic", critic, &model->critic));
-    DPPO_TRY(
-        dppo_build_target(module, "critic_target", config, "critic", model->critic, &model->critic_target));
-    DPPO_TRY(dppo_module_alias(module, "actor", model->network));
-    return dppo_build_target(module, "actor_target", config, "actor", model->network, &model->actor_target);
-}
-
+/* Last in the original's order: actor_target. */
 dppo_status dppo_build_dipo_diffusion(const dppo_config *config, dppo_generator *generator,
                                       dppo_module **module) {
-    dppo_module *actor = NULL, *critic = NULL;
-    const dppo_nested nested[] = {{"actor", dppo_noise_networks, &actor, false},
-                                  {"critic", dppo_q_functions, &critic, false}};
-    DPPO_TRY(dppo_build_nested(config, generator, 2, nested));
-    dppo_diffusion *model = NULL;
-    dppo_status status = dppo_explorer_new("DIPODiffusion", config, &model);
-    if (status == DPPO_OK) status = adopt_all(config, model, &actor, &critic);
-    dppo_module_free(actor);
-    dppo_module_free(critic);
+    dppo_diffusion *model;
+    dppo_status status =
+        dppo_explorer_with_critic_new("DIPODiffusion", "critic", "critic_target", config, generator, &model);
+    if (status == DPPO_OK)
+        status = dppo_build_target(&model->module, "actor_target", config, "actor", model->network,
+                                   &model->actor_target);
     return dppo_build_finish(status, model ? &model->module : NULL, module);
 }
 

@@ -1,4 +1,5 @@
 #include "diffusion/explorer.h"
+#include "models/build.h"
 
 #include <math.h>
 
@@ -11,6 +12,34 @@ dppo_status dppo_explorer_new(const char *type, const dppo_config *config, dppo_
         status = dppo_fail(DPPO_INVALID, "use_ddim: %s samples with DDPM only", type);
     if (status == DPPO_OK) return DPPO_OK;
     dppo_module_free(&(*model)->module);
+    *model = NULL;
+    return status;
+}
+
+static dppo_status adopt_all(dppo_diffusion *model, const char *critic_name, const char *target_name,
+                             const dppo_config *config, dppo_module **actor, dppo_module **critic) {
+    dppo_module *module = &model->module;
+    DPPO_TRY(dppo_require_double_q(config, "critic", true));
+    DPPO_TRY(dppo_build_adopt(module, "network", actor, &model->network));
+    DPPO_TRY(dppo_build_adopt(module, critic_name, critic, &model->critic));
+    DPPO_TRY(dppo_build_target(module, target_name, config, "critic", model->critic, &model->critic_target));
+    return dppo_module_alias(module, "actor", model->network);
+}
+
+dppo_status dppo_explorer_with_critic_new(const char *type, const char *critic_name, const char *target_name,
+                                          const dppo_config *config, dppo_generator *generator,
+                                          dppo_diffusion **model) {
+    dppo_module *actor = NULL, *critic = NULL;
+    const dppo_nested nested[] = {{"actor", dppo_noise_networks, &actor, false},
+                                  {"critic", dppo_q_functions, &critic, false}};
+    *model = NULL;
+    DPPO_TRY(dppo_build_nested(config, generator, 2, nested));
+    dppo_status status = dppo_explorer_new(type, config, model);
+    if (status == DPPO_OK) status = adopt_all(*model, critic_name, target_name, config, &actor, &critic);
+    dppo_module_free(actor);
+    dppo_module_free(critic);
+    if (status == DPPO_OK) return DPPO_OK;
+    if (*model) dppo_module_free(&(*model)->module);
     *model = NULL;
     return status;
 }

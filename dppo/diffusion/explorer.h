@@ -9,6 +9,13 @@
  * use_ddim is DPPO_INVALID. *model is NULL after a failure. */
 dppo_status dppo_explorer_new(const char *type, const dppo_config *config, dppo_diffusion **model);
 
+/* DIPO, DQL and QSM: the same with what `actor` and `critic` describe, which must estimate Q twice.
+ * Registered in the original's order: network, the critic and its target copy under those names, actor (the
+ * network again). */
+dppo_status dppo_explorer_with_critic_new(const char *type, const char *critic_name, const char *target_name,
+                                          const dppo_config *config, dppo_generator *generator,
+                                          dppo_diffusion **model);
+
 /* Samples `network`'s actions (B, Ta, Da) with DDPM, the noise of a step no smaller than
  * min_sampling_denoising_std; deterministic: no smaller than 1e-3, and none at the last step. The last sample
  * is kept within +- bound (NaN: not). Gradients flow as the context says. Draws randn (B, Ta, Da) once, then

@@ -9,28 +9,11 @@
 #include "diffusion/explorer.h"
 #include "models/build.h"
 
-/* Registration in the original's order: network, critic_q, target_q, actor (the network again). */
-static dppo_status adopt_all(const dppo_config *config, dppo_diffusion *model, dppo_module **actor,
-                             dppo_module **critic) {
-    dppo_module *module = &model->module;
-    DPPO_TRY(dppo_require_double_q(config, "critic", true));
-    DPPO_TRY(dppo_build_adopt(module, "network", actor, &model->network));
-    DPPO_TRY(dppo_build_adopt(module, "critic_q", critic, &model->critic));
-    DPPO_TRY(dppo_build_target(module, "target_q", config, "critic", model->critic, &model->critic_target));
-    return dppo_module_alias(module, "actor", model->network);
-}
-
 dppo_status dppo_build_qsm_diffusion(const dppo_config *config, dppo_generator *generator,
                                      dppo_module **module) {
-    dppo_module *actor = NULL, *critic = NULL;
-    const dppo_nested nested[] = {{"actor", dppo_noise_networks, &actor, false},
-                                  {"critic", dppo_q_functions, &critic, false}};
-    DPPO_TRY(dppo_build_nested(config, generator, 2, nested));
-    dppo_diffusion *model = NULL;
-    dppo_status status = dppo_explorer_new("QSMDiffusion", config, &model);
-    if (status == DPPO_OK) status = adopt_all(config, model, &actor, &critic);
-    dppo_module_free(actor);
-    dppo_module_free(critic);
+    dppo_diffusion *model;
+    dppo_status status =
+        dppo_explorer_with_critic_new("QSMDiffusion", "critic_q", "target_q", config, generator, &model);
     return dppo_build_finish(status, model ? &model->module : NULL, module);
 }
 
