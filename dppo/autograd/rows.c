@@ -53,13 +53,13 @@ int64_t dppo_rows_chunk(int64_t total, int64_t i, int64_t *count) {
 void dppo_rows_set(dppo_context *cx, dppo_rows *rows, int64_t total, int64_t begin, int64_t count) {
     dppo_context_set_rows(cx, rows);
     if (!rows) return;
-    if (begin == 0)
-        for (int i = 0; i < rows->layer_count; i++)
-            rows->layers[i].done = 0;
     rows->total = total;
     rows->begin = begin;
     rows->count = count;
-    if (begin == 0) rows->incomplete = false;
+    if (begin > 0) return;
+    rows->incomplete = false;
+    for (int i = 0; i < rows->layer_count; i++)
+        rows->layers[i].done = 0;
 }
 
 void dppo_rows_refuse(dppo_rows *rows) {
@@ -74,15 +74,27 @@ bool dppo_rows_pads(const dppo_rows *rows, int64_t M, int64_t N, int64_t K) {
 /* -- one layer
  * --------------------------------------------------------------------------------------------------- */
 
+/* Whether db is a cascade that goes on from chunk to chunk. */
+static bool cascades(const layer_sums *layer) {
+    return layer->N % DPPO_SUM_BLOCK == 0;
+}
+
+/* Layers of one shape share the trial, which multiplies thousands of rows. */
+static bool accumulates(const dppo_rows *rows, int64_t N, int64_t K) {
+    for (int i = 0; i < rows->layer_count; i++)
+        if (rows->layers[i].N == N && rows->layers[i].K == K) return !rows->layers[i].keep_x;
+    return dppo_kernel_gemm_accumulates(N, K, DPPO_ROWS_CHUNK);
+}
+
 static layer_sums *find_layer(dppo_rows *rows, dppo_tensor *weight, dppo_tensor *bias) {
     for (int i = 0; i < rows->layer_count; i++)
         if (rows->layers[i].weight == weight && rows->layers[i].bias == bias) return &rows->layers[i];
     if (rows->layer_count == MAX_LAYERS) return NULL;
-    layer_sums *layer = &rows->layers[rows->layer_count++];
-    *layer = (layer_sums){.weight = weight, .bias = bias, .N = weight->shape[0], .K = weight->shape[1]};
-    layer->keep_x = !dppo_kernel_gemm_accumulates(layer->N, layer->K, DPPO_ROWS_CHUNK);
-    layer->keep_g = layer->keep_x || layer->N % DPPO_SUM_BLOCK != 0;
-    return layer;
+    layer_sums layer = {.weight = weight, .bias = bias, .N = weight->shape[0], .K = weight->shape[1]};
+    layer.keep_x = !accumulates(rows, layer.N, layer.K);
+    layer.keep_g = layer.keep_x || !cascades(&layer);
+    rows->layers[rows->layer_count] = layer;
+    return &rows->layers[rows->layer_count++];
 }
 
 static dppo_status make_room(layer_sums *layer, int64_t total) {
@@ -92,11 +104,12 @@ static dppo_status make_room(layer_sums *layer, int64_t total) {
     layer->total = total;
     if (layer->keep_x) layer->x = malloc((size_t)(total * layer->K) * cell);
     if (layer->keep_g) layer->g = malloc((size_t)(total * layer->N) * cell);
-    if (layer->N % DPPO_SUM_BLOCK == 0) layer->levels = malloc((size_t)(DPPO_SUM_LEVELS * layer->N) * cell);
-    bool enough = (layer->x || !layer->keep_x) && (layer->g || !layer->keep_g) &&
-                  (layer->levels || layer->N % DPPO_SUM_BLOCK != 0);
-    return enough ? DPPO_OK
-                  : dppo_fail(DPPO_NO_MEMORY, "backward: no memory for %lld rows", (long long)total);
+    if (cascades(layer)) layer->levels = malloc((size_t)(DPPO_SUM_LEVELS * layer->N) * cell);
+    bool enough =
+        (layer->x || !layer->keep_x) && (layer->g || !layer->keep_g) && (layer->levels || !cascades(layer));
+    if (enough) return DPPO_OK;
+    free_buffers(layer); /* all or none: the next update asks for them again */
+    return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for %lld rows", (long long)total);
 }
 
 /* A gradient of zeros where there is none yet. */
@@ -119,10 +132,10 @@ static bool add_weight(dppo_cx *cx, layer_sums *layer, float *g, float *x, int64
 
 static dppo_status add_chunk(dppo_cx *cx, dppo_rows *rows, layer_sums *layer, float *x, float *g) {
     DPPO_TRY(make_room(layer, rows->total));
-    bool cascaded = layer->N % DPPO_SUM_BLOCK == 0;
-    if (cascaded && layer->done == 0)
-        memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
-    if (cascaded) dppo_kernel_column_sums(layer->levels, layer->N, g, rows->total, rows->begin, rows->count);
+    if (cascades(layer)) {
+        if (layer->done == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
+        dppo_kernel_column_sums(layer->levels, layer->N, g, rows->total, rows->begin, rows->count);
+    }
     if (layer->keep_x)
         memcpy(layer->x + layer->done * layer->K, x, (size_t)(rows->count * layer->K) * sizeof(float));
     else if (!add_weight(cx, layer, g, x, rows->count))
