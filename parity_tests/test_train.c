@@ -1,6 +1,7 @@
 /* Whole runs at a small size: a run that was stopped and resumed is the run that was not, threads change
  * nothing, the two sides stay together. */
 #include "algorithms/driver.h"
+#include "algorithms/metrics.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "data/dataset.h"
@@ -170,7 +171,11 @@ static void assert_same_checkpoint(const char *a, const char *b) {
     dppo_named_free(&y);
 }
 
-/* metrics.csv without its columns of seconds, which are the last four. */
+#define ONE(field, label) +1
+enum { ITERATION_PHASES = 0 DPPO_ITERATION_PHASES(ONE), PHASE_COLUMNS = 0 DPPO_PHASE_METRICS(ONE) };
+#undef ONE
+
+/* metrics.csv without its columns of seconds, which are the last. */
 static char *metrics_of(const char *name) {
     char *text, *to;
     char file[128];
@@ -180,7 +185,7 @@ static char *metrics_of(const char *name) {
     for (char *line = text; *line;) {
         char *end = strchr(line, '\n'), *cut = end;
         assert_non_null(end);
-        for (int commas = 0; cut > line && commas < 4;)
+        for (int commas = 0; cut > line && commas < PHASE_COLUMNS;)
             commas += *--cut == ',';
         memmove(to, line, (size_t)(cut - line));
         to += cut - line;
@@ -198,6 +203,49 @@ static void assert_same_metrics(const char *a, const char *b) {
     free(y);
 }
 
+static double cell_of(char **cursor) {
+    char *end, *cell = *cursor;
+    double value = strtod(cell, &end);
+    assert_true(*end == ',' || *end == '\n');
+    *cursor = end + 1;
+    return end == cell ? NAN : value;
+}
+
+/* Rows of a mode: every phase is there that the mode has, and together they do not exceed the iteration. */
+static void assert_profile(const char *name, const char *side, const char *mode, int update_phases,
+                           int rows) {
+    char *text, start[64], file[128];
+    int found = 0;
+    (void)snprintf(file, sizeof file, "%s/metrics.csv", name);
+    (void)snprintf(start, sizeof start, ",%s,%s,", side, mode);
+    assert_int_equal(dppo_read_file(in_folder(file), &text, NULL), DPPO_OK);
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        if (strncmp(line + strcspn(line, ","), start, strlen(start)) != 0) continue;
+        char *cell = end;
+        for (int commas = 0; commas < PHASE_COLUMNS;)
+            commas += *--cell == ',';
+        cell++;
+        double sum = 0, parts = 0;
+        int present = 0;
+        for (int i = 0; i < ITERATION_PHASES; i++) {
+            double seconds = cell_of(&cell);
+            bool of_update = i >= 2 && i < ITERATION_PHASES - 1;
+            if (of_update) present += !isnan(seconds);
+            if (isnan(seconds) && of_update) continue;
+            assert_true(seconds >= 0);
+            sum += seconds;
+            parts += of_update ? seconds : 0;
+        }
+        double update = cell_of(&cell), iteration = cell_of(&cell);
+        assert_int_equal(present, update_phases);
+        assert_true(update_phases == 0 ? isnan(update) : parts > 0 && parts <= update * (1 + 1e-6));
+        assert_true(sum > 0 && sum <= iteration * (1 + 1e-6)); /* nine digits are written */
+        found++;
+    }
+    assert_int_equal(found, rows);
+    free(text);
+}
+
 /* -- tests
  * ---------------------------------------------------------------------------------------------------------------
  */
@@ -213,6 +261,8 @@ static void test_resumed_dppo_is_the_straight_run(void **state) {
     assert_int_equal(result.iterations, 20);
     assert_same_checkpoint("straight/checkpoint/state_19.h5", "resumed/checkpoint/state_19.h5");
     assert_same_metrics("straight", "resumed");
+    assert_profile("resumed", "c", "train", 6, 17);
+    assert_profile("resumed", "c", "eval", 0, 3);
     free(checkpoint);
     dppo_config_free(config);
 }
@@ -284,6 +334,7 @@ static void test_resumed_gaussian_ppo_is_the_straight_run(void **state) {
     assert_same_checkpoint("gaussian_straight/checkpoint/state_19.h5",
                            "gaussian_resumed/checkpoint/state_19.h5");
     assert_same_metrics("gaussian_straight", "gaussian_resumed");
+    assert_profile("gaussian_straight", "c", "train", 6, 17);
     free(checkpoint);
     dppo_config_free(config);
 }
@@ -401,6 +452,30 @@ static void test_foreign_checkpoint_is_refused(void **state) {
     dppo_config_free(config);
 }
 
+/* A table of an older version is neither continued with rows of other columns nor lost. */
+static void test_foreign_columns_are_refused(void **state) {
+    (void)state;
+    dppo_config *config = small_diffusion("train.batch_size=48");
+    run(dppo_train, config, "columns", NULL, 1, NULL);
+    dppo_run_options options = {.folder = in_folder("columns"),
+                                .command = "",
+                                .first = &dppo_c_agent_class,
+                                .resume = in_folder("columns/checkpoint/state_0.h5"),
+                                .stop_after = 1};
+    dppo_text old = {0};
+    char *text;
+    dppo_run_result result;
+    dppo_text_add(&old, "itr,side,mode,loss\n0,c,eval,\n");
+    assert_int_equal(dppo_text_save(&old, in_folder("columns/metrics.csv")), DPPO_OK);
+    assert_int_equal(dppo_train(config, &options, &result), DPPO_FORMAT);
+    assert_non_null(strstr(dppo_message(), "metrics.csv: has the columns of another version"));
+    assert_int_equal(dppo_read_file(in_folder("columns/metrics.csv"), &text, NULL), DPPO_OK);
+    assert_string_equal(text, old.bytes);
+    free(text);
+    dppo_text_free(&old);
+    dppo_config_free(config);
+}
+
 /* Runs on or over what is there; DPPO_OK or the refusal. */
 static dppo_status try_run(const dppo_config *config, const char *name, const char *resume, bool overwrite) {
     dppo_run_options options = {.folder = in_folder(name),
@@ -475,6 +550,8 @@ static void test_both_sides_stay_together(void **state) {
     assert_true(result.teacher_forced_within);
     assert_int_equal(result.teacher_forced_iterations, 7);
     assert_int_equal(result.teacher_forced_failures, 0);
+    assert_profile("both", "c", "train", 6, 7);
+    assert_profile("both", "torch", "train", 6, 7);
     dppo_config_free(config);
     config = small_pretraining();
     result = run(dppo_pretrain, config, "pre_both", NULL, 2, &shim_agent_class);
@@ -530,6 +607,7 @@ int main(void) {
         cmocka_unit_test(test_evaluation_acts_as_training_does),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_foreign_checkpoint_is_refused),
+        cmocka_unit_test(test_foreign_columns_are_refused),
         cmocka_unit_test(test_resuming_compares_configurations),
         cmocka_unit_test(test_a_run_is_not_written_over),
         cmocka_unit_test(test_gaps_are_judged),

@@ -3,6 +3,10 @@
 // What the original holds in numpy arrays is float64 here too, and is cast to float32 where it makes tensors.
 #include "agent.h"
 
+extern "C" {
+#include "algorithms/phases.h"
+}
+
 #include <cmath>
 
 namespace shim {
@@ -92,6 +96,7 @@ class PpoAgent : public Agent {
     double explained_variance(const Data &data) const;
 
     RewardScaler scaler_;
+    dppo_stopwatch watch_ = {}; // of the update under way
 };
 
 void PpoAgent::make_optimizers(const Config &config) {
@@ -135,6 +140,7 @@ std::vector<double> PpoAgent::scaled_reward(const dppo_rollout &r) {
 
 Data PpoAgent::prepare(const dppo_rollout &r) {
     torch::NoGradGuard no_grad;
+    dppo_stopwatch_start(&watch_);
     const int64_t rows = r.n_steps * r.n_envs;
     Data data;
     data.state = observations(rows, r.obs);
@@ -143,9 +149,11 @@ Data PpoAgent::prepare(const dppo_rollout &r) {
                       .clone();
     data.values =
         in_pieces(data.state, [&](const Tensor &state, int64_t) { return critic().forward(state).view(-1); });
+    dppo_lap(&watch_, &watch_.spent.values_seconds);
     data.logprobs = in_pieces(data.state, [&](const Tensor &state, int64_t begin) {
         return old_logprobs(state, data.chains.slice(0, begin, begin + state.size(0)));
     });
+    dppo_lap(&watch_, &watch_.spent.logprobs_seconds);
     const std::vector<double> reward = scaled_reward(r), values = to_vector(data.values);
     // numpy multiplies the float32 values after the last step by gamma in float32, all others in float64.
     const Tensor last_value = critic().forward(observations(r.n_envs, r.last_obs)).view(-1);
@@ -158,6 +166,7 @@ Data PpoAgent::prepare(const dppo_rollout &r) {
         returns[i] += values[i];
     data.advantages = to_float32(advantages);
     data.returns = to_float32(returns);
+    dppo_lap(&watch_, &watch_.spent.advantages_seconds);
     return data;
 }
 
@@ -166,10 +175,12 @@ dppo_trace_row PpoAgent::minibatch_step(const Data &data, const Tensor &indices,
     const PpoLoss parts = minibatch_loss(data, indices);
     Tensor loss = parts.pg_loss + parts.entropy_loss * options_.ent_coef + parts.v_loss * options_.vf_coef;
     if (parts.bc_loss.defined()) loss = loss + parts.bc_loss * options_.bc_loss_coeff;
+    dppo_lap(&watch_, &watch_.spent.forward_seconds);
     actor_trained_->zero_grad();
     critic_trained_->zero_grad();
     if (eta_trained_) eta_trained_->zero_grad();
     loss.backward();
+    dppo_lap(&watch_, &watch_.spent.backward_seconds);
     dppo_trace_row row = {};
     row.pg_loss = parts.pg_loss.item<double>();
     row.entropy_loss = parts.entropy_loss.item<double>();
@@ -218,6 +229,7 @@ void PpoAgent::update(int64_t itr, const dppo_rollout &rollout, dppo_update_metr
             const bool train_actor = itr >= options_.n_critic_warmup_itr;
             row = minibatch_step(data, indices, train_actor);
             if (eta_trained_ && train_actor && b % eta_update_interval_ == 0) eta_trained_->step();
+            dppo_lap(&watch_, &watch_.spent.optimizer_seconds);
             if (trace != nullptr) check(dppo_trace_add(trace, &row));
             clipfracs += row.clipfrac;
             minibatches++;
@@ -238,6 +250,8 @@ void PpoAgent::update(int64_t itr, const dppo_rollout &rollout, dppo_update_metr
     metrics->entropy = -row.entropy_loss;
     metrics->std = metrics->eta = metrics->min_sampling_std = NAN;
     policy_metrics(row.eta_or_std, metrics);
+    dppo_lap(&watch_, &watch_.spent.advantages_seconds); // their explained variance
+    metrics->phases = watch_.spent;
 }
 
 void PpoAgent::end_iteration(int64_t itr) {

@@ -45,11 +45,26 @@ typedef struct dppo_rollout {
     X(actor_lr, "actor lr")                                                                                  \
     X(critic_lr, "critic lr")
 
-typedef struct dppo_update_metrics {
+/* Where an update's time goes: wall-clock seconds, without gaps. The log-probabilities are the old ones; the
+ * backward pass ends with the gradients, the optimizer clips and steps. */
+#define DPPO_UPDATE_PHASES(X)                                                                                \
+    X(values_seconds, "seconds - values")                                                                    \
+    X(logprobs_seconds, "seconds - logprobs")                                                                \
+    X(advantages_seconds, "seconds - advantages")                                                            \
+    X(forward_seconds, "seconds - forward")                                                                  \
+    X(backward_seconds, "seconds - backward")                                                                \
+    X(optimizer_seconds, "seconds - optimizer")
+
 #define DPPO_METRIC_FIELD(field, label) double field;
+typedef struct dppo_update_phases {
+    DPPO_UPDATE_PHASES(DPPO_METRIC_FIELD)
+} dppo_update_phases;
+
+typedef struct dppo_update_metrics {
     DPPO_UPDATE_METRICS(DPPO_METRIC_FIELD)
+    dppo_update_phases phases;
+} dppo_update_metrics; /* NaN where an algorithm has no such metric or phase */
 #undef DPPO_METRIC_FIELD
-} dppo_update_metrics; /* NaN where an algorithm has no such metric */
 
 /* One row a minibatch, for teacher-forced comparison: every loss and gradient norm. */
 #define DPPO_TRACE_COLUMNS(X)                                                                                \

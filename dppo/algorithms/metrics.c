@@ -19,6 +19,9 @@ void dppo_metrics_take_update(dppo_metrics_row *row, const dppo_update_metrics *
 #define TAKE(field, label) row->field = metrics->field;
     DPPO_UPDATE_METRICS(TAKE)
 #undef TAKE
+#define TAKE(field, label) row->field = metrics->phases.field;
+    DPPO_UPDATE_PHASES(TAKE)
+#undef TAKE
 }
 
 void dppo_metrics_take_episodes(dppo_metrics_row *row, const dppo_episodes *episodes) {

@@ -5,7 +5,7 @@
 #include "algorithms/rollout.h"
 #include "base/text.h"
 
-/* Columns after itr, side, mode and the update's metrics (agent.h). The phases are wall-clock seconds. */
+/* Columns after itr, side, mode and the update's metrics (agent.h). */
 #define DPPO_EPISODE_METRICS(X)                                                                              \
     X(train_episode_reward, "avg episode reward - train")                                                    \
     X(train_num_episode, "num episode - train")                                                              \
@@ -14,9 +14,18 @@
     X(eval_success_rate, "success rate - eval")                                                              \
     X(eval_num_episode, "num episode - eval")
 
-#define DPPO_PHASE_METRICS(X)                                                                                \
+/* The profile of an iteration, wall-clock seconds: acting, stepping the environments, the update's phases,
+ * and saving: checkpoints and tables (with two sides both's, and copies of the side's own state; comparing
+ * the two is no part of either's iteration). Together they are the iteration but for bookkeeping. */
+#define DPPO_ITERATION_PHASES(X)                                                                             \
     X(act_seconds, "seconds - act")                                                                          \
     X(env_seconds, "seconds - env")                                                                          \
+    DPPO_UPDATE_PHASES(X)                                                                                    \
+    X(save_seconds, "seconds - save")
+
+/* And the sums they are measured against: the whole update, the whole iteration. */
+#define DPPO_PHASE_METRICS(X)                                                                                \
+    DPPO_ITERATION_PHASES(X)                                                                                 \
     X(update_seconds, "seconds - update")                                                                    \
     X(iteration_seconds, "seconds - iteration")
 

@@ -184,7 +184,10 @@ static dppo_status evaluate_policy(dppo_ppo *ppo, const dppo_ppo_policy *policy,
     const evaluation critic = {{critic_rows, 1}, 1, &ppo->values};
     const evaluation actor = {*policy, data->logprobs_per_row, &ppo->logprobs};
     DPPO_TRY(evaluate(ppo, data, &critic, data->values));
-    return evaluate(ppo, data, &actor, data->logprobs);
+    dppo_lap(&ppo->watch, &ppo->watch.spent.values_seconds);
+    DPPO_TRY(evaluate(ppo, data, &actor, data->logprobs));
+    dppo_lap(&ppo->watch, &ppo->watch.spent.logprobs_seconds);
+    return DPPO_OK;
 }
 
 /* Float64 columns of the estimator, and the float32 results the minibatches read. */
@@ -217,6 +220,7 @@ static dppo_status estimate_advantages(dppo_ppo *ppo, const dppo_rollout *rollou
     }
     free(work);
     free(last);
+    dppo_lap(&ppo->watch, &ppo->watch.spent.advantages_seconds);
     return status;
 }
 
@@ -227,6 +231,7 @@ static float *floats(int64_t count) {
 dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
                              const dppo_ppo_policy *policy, dppo_ppo_data *data) {
     int64_t rows = rollout->n_steps * rollout->n_envs;
+    dppo_stopwatch_start(&ppo->watch);
     *data = (dppo_ppo_data){rows,
                             rollout->obs,
                             rollout->chains,
@@ -303,13 +308,16 @@ static dppo_status finish_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, dppo_te
         dppo_optimizer_step(ppo->actor.optimizer);
     }
     dppo_optimizer_step(ppo->critic.optimizer);
+    dppo_lap(&ppo->watch, &ppo->watch.spent.optimizer_seconds);
     return dppo_context_status(cx);
 }
 
 dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row) {
     dppo_tensor *total = total_loss(ppo, loss);
+    dppo_lap(&ppo->watch, &ppo->watch.spent.forward_seconds);
     zero_grad(ppo);
     DPPO_TRY(dppo_backward(ppo->base.learning, 1, &total, NULL));
+    dppo_lap(&ppo->watch, &ppo->watch.spent.backward_seconds);
     return finish_step(ppo, loss, total, train_actor, row);
 }
 
@@ -361,11 +369,13 @@ static dppo_status run_chunk(dppo_ppo *ppo, const dppo_ppo_data *data, const dpp
     dppo_ppo_terms terms = {0};
     dppo_rows_set(cx, ppo->chunks, batch, begin, count);
     DPPO_TRY(minibatch->terms(ppo, data, shaped, begin, count, &terms));
+    dppo_lap(&ppo->watch, &ppo->watch.spent.forward_seconds);
     dppo_tensor *outputs[2] = {terms.surrogate, terms.value_error};
     dppo_tensor *gradients[2] = {dppo_narrow(cx, cotangents[0], 0, begin, count),
                                  dppo_narrow(cx, cotangents[1], 0, begin, count)};
     DPPO_TRY(dppo_backward(cx, 2, outputs, gradients));
     keep_terms(&terms, begin, batch, whole);
+    dppo_lap(&ppo->watch, &ppo->watch.spent.backward_seconds);
     return DPPO_OK;
 }
 
@@ -392,6 +402,7 @@ static dppo_status gradients_in_chunks(dppo_ppo *ppo, const dppo_ppo_data *data,
         dppo_context_rewind(cx, mark);
     }
     DPPO_TRY(dppo_rows_finish(cx, ppo->chunks));
+    dppo_lap(&ppo->watch, &ppo->watch.spent.backward_seconds);
     return dppo_ppo_loss_of_terms(cx, &whole, loss);
 }
 
@@ -462,7 +473,9 @@ static dppo_status run_minibatch(dppo_ppo *ppo, const dppo_ppo_data *data,
         return dppo_ppo_step(ppo, &loss, train_actor, row);
     }
     DPPO_TRY(gradients_in_chunks(ppo, data, minibatch, indices, &loss));
-    return finish_step(ppo, &loss, total_loss(ppo, &loss), train_actor, row);
+    dppo_tensor *total = total_loss(ppo, &loss);
+    dppo_lap(&ppo->watch, &ppo->watch.spent.forward_seconds);
+    return finish_step(ppo, &loss, total, train_actor, row);
 }
 
 typedef struct epoch_state {
@@ -485,6 +498,7 @@ static dppo_status run_epoch(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *da
         DPPO_TRY(run_minibatch(ppo, data, minibatch, indices, train_actor, &state->last));
         if (train_actor && ppo->eta.optimizer && b % ppo->eta_update_interval == 0)
             dppo_optimizer_step(ppo->eta.optimizer);
+        dppo_lap(&ppo->watch, &ppo->watch.spent.optimizer_seconds);
         if (trace) DPPO_TRY(dppo_trace_add(trace, &state->last));
         state->clipfrac_sum += state->last.clipfrac;
         state->minibatches++;
@@ -493,7 +507,7 @@ static dppo_status run_epoch(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *da
     return DPPO_OK;
 }
 
-static void fill_metrics(const dppo_ppo *ppo, const dppo_ppo_data *data, const epoch_state *state,
+static void fill_metrics(dppo_ppo *ppo, const dppo_ppo_data *data, const epoch_state *state,
                          dppo_update_metrics *metrics) {
     metrics->loss = state->last.loss;
     metrics->pg_loss = state->last.pg_loss;
@@ -507,6 +521,8 @@ static void fill_metrics(const dppo_ppo *ppo, const dppo_ppo_data *data, const e
     metrics->actor_lr = dppo_optimizer_lr(ppo->actor.optimizer);
     metrics->critic_lr = dppo_optimizer_lr(ppo->critic.optimizer);
     metrics->std = metrics->eta = metrics->min_sampling_std = NAN;
+    dppo_lap(&ppo->watch, &ppo->watch.spent.advantages_seconds); /* their explained variance */
+    metrics->phases = ppo->watch.spent;
 }
 
 dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *data, int64_t total,

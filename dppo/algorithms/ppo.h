@@ -5,6 +5,7 @@
 #define DPPO_ALGORITHMS_PPO_H
 
 #include "algorithms/learner.h"
+#include "algorithms/phases.h"
 #include "algorithms/reward_scaling.h"
 #include "autograd/rows.h"
 #include "models/ppo.h"
@@ -31,6 +32,7 @@ typedef struct dppo_ppo {
     dppo_reward_scaler scaler;
     dppo_rows *chunks; /* owned */
     dppo_ppo_chunking minibatches, values, logprobs;
+    dppo_stopwatch watch; /* of the update under way; dppo_ppo_prepare() starts it */
 } dppo_ppo;
 
 dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config);

@@ -149,6 +149,17 @@ static dppo_status load_counters(trainer *t, const dppo_named *state) {
     return DPPO_OK;
 }
 
+/* Rows are added to a table only under the columns they have. */
+static dppo_status check_columns(const dppo_text *csv, const char *path) {
+    dppo_text header = {0};
+    dppo_metrics_header(&header);
+    bool same = csv->length == 0 || (header.bytes && strncmp(csv->bytes, header.bytes, header.length) == 0);
+    dppo_text_free(&header);
+    return same ? DPPO_OK
+                : dppo_fail(DPPO_FORMAT, "%s: has the columns of another version; move it away to resume",
+                            path);
+}
+
 static dppo_status resume(trainer *t) {
     char path[4096];
     dppo_named state = {0};
@@ -160,6 +171,7 @@ static dppo_status resume(trainer *t) {
     if (status != DPPO_OK) return dppo_fail_in(status, "%s", t->options->resume);
     DPPO_TRY(dppo_run_folder_path(t->options, "metrics.csv", path, sizeof path));
     DPPO_TRY(dppo_csv_read_until(path, t->itr, &t->metrics));
+    DPPO_TRY(check_columns(&t->metrics, path));
     DPPO_TRY(dppo_run_folder_path(t->options, "teacher_forced.csv", path, sizeof path));
     return dppo_csv_read_until(path, t->itr, &t->teacher_forced);
 }
@@ -236,16 +248,20 @@ static dppo_status update_lane(trainer *t, lane *l, dppo_metrics_row *row) {
     dppo_named_free(&l->before);
     dppo_named_free(&l->after);
     if (compared) DPPO_TRY(l->class->save(l->agent, &l->before));
-    start = dppo_seconds();
+    double ready = dppo_seconds();
     DPPO_TRY(l->class->update(l->agent, t->itr, &l->collector.rollout, &metrics, &l->trace));
-    row->update_seconds = dppo_seconds() - start;
+    double updated = dppo_seconds();
+    row->update_seconds = updated - ready;
     dppo_metrics_take_update(row, &metrics);
-    return compared ? l->class->save(l->agent, &l->after) : DPPO_OK;
+    if (compared) DPPO_TRY(l->class->save(l->agent, &l->after));
+    row->save_seconds = ready - start + (dppo_seconds() - updated);
+    return DPPO_OK;
 }
 
 static dppo_status run_lane(trainer *t, lane *l, bool eval, dppo_metrics_row *row) {
     double start = dppo_seconds();
     *row = dppo_metrics_empty(t->itr, l->class->side, eval);
+    row->save_seconds = 0;
     DPPO_TRY(collect_lane(t, l, eval, row));
     if (!eval) DPPO_TRY(update_lane(t, l, row));
     DPPO_TRY(l->class->end_iteration(l->agent, t->itr));
@@ -298,22 +314,22 @@ static dppo_status check_losses(const trainer *t, const dppo_metrics_row *rows) 
     return DPPO_OK;
 }
 
-static dppo_status iterate(trainer *t) {
-    dppo_metrics_row rows[2];
-    bool eval = t->itr % t->val_freq == 0 && !t->force_train;
-    int64_t collected = t->n_steps * t->lanes[0].collector.rollout.n_envs * t->act_steps;
-    if (!eval) t->env_steps += collected;
-    for (int i = 0; i < t->lane_count; i++) {
-        DPPO_TRY(run_lane(t, &t->lanes[i], eval, &rows[i]));
-        rows[i].total_env_step = t->env_steps;
+static void add_rows(trainer *t, const dppo_metrics_row *rows) {
+    for (int i = 0; i < t->lane_count; i++)
         dppo_metrics_add(&t->metrics, &rows[i]);
-        report_iteration(t, &rows[i]);
-    }
-    if (t->lane_count == 2 && !eval) {
+}
+
+/* What an iteration leaves in files. Its rows are in the table before a checkpoint says that it is done; that
+ * they took time to save is added to them afterwards, and written with the next table. */
+static dppo_status keep(trainer *t, dppo_metrics_row *rows) {
+    size_t length = t->metrics.length;
+    if (t->lane_count == 2 && !rows[0].eval) {
         bool same_start = dppo_states_equal(&t->lanes[0].before, &t->lanes[1].before) &&
                           dppo_collections_equal(&t->lanes[0].collector, &t->lanes[1].collector);
         DPPO_TRY(compare_sides(t, same_start));
     }
+    double start = dppo_seconds();
+    add_rows(t, rows);
     DPPO_TRY(write_tables(t));
     DPPO_TRY(check_losses(t, rows));
     bool save = t->itr % t->save_model_freq == 0 || t->itr == t->n_train_itr - 1;
@@ -325,7 +341,27 @@ static dppo_status iterate(trainer *t) {
         (void)snprintf(name, sizeof name, "state_%lld.h5", (long long)done);
         DPPO_TRY(write_checkpoint(t, name));
     }
+    double seconds = dppo_seconds() - start;
+    for (int i = 0; i < t->lane_count; i++) {
+        rows[i].save_seconds += seconds;
+        rows[i].iteration_seconds += seconds;
+    }
+    t->metrics.length = length;
+    add_rows(t, rows);
     return DPPO_OK;
+}
+
+static dppo_status iterate(trainer *t) {
+    dppo_metrics_row rows[2];
+    bool eval = t->itr % t->val_freq == 0 && !t->force_train;
+    int64_t collected = t->n_steps * t->lanes[0].collector.rollout.n_envs * t->act_steps;
+    if (!eval) t->env_steps += collected;
+    for (int i = 0; i < t->lane_count; i++) {
+        DPPO_TRY(run_lane(t, &t->lanes[i], eval, &rows[i]));
+        rows[i].total_env_step = t->env_steps;
+        report_iteration(t, &rows[i]);
+    }
+    return keep(t, rows);
 }
 
 /* -- the run
@@ -355,6 +391,7 @@ static dppo_status run(trainer *t) {
         DPPO_TRY(iterate(t));
         dppo_progress("train", (long)t->itr, (long)t->n_train_itr, NULL);
     }
+    if (t->itr > first) DPPO_TRY(write_tables(t));   /* the last iteration's, with its own saving */
     if (t->itr < t->n_train_itr && t->itr > first) { /* stopped early: where --resume goes on */
         char name[64];
         (void)snprintf(name, sizeof name, "state_%lld.h5", (long long)(t->itr - 1));
