@@ -292,14 +292,15 @@ static void test_npz_headers(void **unused) {
 static void test_damaged_files(void **unused) {
     (void)unused;
     static dppo_status (*const readers[])(const char *, dppo_named *) = {dppo_npz_read, dppo_checkpoint_read,
-                                                                         dppo_pt_read};
-    const char *const paths[] = {in_folder("d.npz"), in_folder("d.ckpt"), FIXTURES "/data/checkpoint.pt"};
+                                                                         dppo_pt_read, dppo_pt_read};
+    const char *const paths[] = {in_folder("d.npz"), in_folder("d.ckpt"), FIXTURES "/data/checkpoint.pt",
+                                 FIXTURES "/data/checkpoint_legacy.pt"};
     dppo_named map = sample();
     assert_ok(dppo_npz_write(paths[0], &map, true));
     assert_ok(dppo_checkpoint_write(paths[1], &map, "a: 1\n"));
     dppo_named_free(&map);
     const char *damaged = in_folder("damaged");
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < sizeof paths / sizeof *paths; k++) {
         char *bytes;
         size_t length;
         assert_ok(dppo_read_file(paths[k], &bytes, &length));
@@ -319,10 +320,9 @@ static void test_damaged_files(void **unused) {
     }
 }
 
-static void test_pt_values(void **unused) {
-    (void)unused;
+static void check_pt_values(const char *path) {
     dppo_named map = {0};
-    assert_ok(dppo_pt_read(FIXTURES "/data/checkpoint.pt", &map));
+    assert_ok(dppo_pt_read(path, &map));
     static const float weight[] = {0.5F, -1.25F, 3, 4, 5, 6}, transposed[] = {0.5F, 4, -1.25F, 5, 3, 6};
     static const float ema[] = {0.5F, 3, 4, 6}, bias[] = {5, 6};
     assert_memory_equal(dppo_f32(dppo_named_get(&map, "model/network.weight")), weight, sizeof weight);
@@ -362,6 +362,13 @@ static void test_pt_values(void **unused) {
     assert_null(dppo_named_get(&map, "note"));
     assert_null(dppo_named_get(&map, "off"));
     dppo_named_free(&map);
+}
+
+/* The same values in both formats; make_pt.py tells who wrote them. */
+static void test_pt_values(void **unused) {
+    (void)unused;
+    check_pt_values(FIXTURES "/data/checkpoint.pt");
+    check_pt_values(FIXTURES "/data/checkpoint_legacy.pt");
 }
 
 /* A zip archive with one data.pkl and one storage "0" of 16 bytes. */
@@ -435,11 +442,59 @@ static void test_pt_refused(void **unused) {
             assert_ok(status);
         dppo_named_free(&map);
     }
-    dppo_text legacy = {0};
-    dppo_text_append(&legacy, "\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 15);
-    assert_ok(dppo_text_save(&legacy, in_folder("old.pt")));
-    dppo_text_free(&legacy);
-    assert_refused(dppo_pt_read(in_folder("old.pt"), &map), "old.pt", "legacy");
+}
+
+/* A legacy file: the number it begins with, then `rest`. */
+static const char *legacy_file(const char *rest, size_t length) {
+    dppo_text text = {0};
+    const char *path = in_folder("old.pt");
+    dppo_text_append(&text, "\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.", 15);
+    dppo_text_append(&text, rest, length);
+    assert_ok(dppo_text_save(&text, path));
+    dppo_text_free(&text);
+    return path;
+}
+
+/* One tensor of two floats in storage "0", then the list of storages. */
+#define LITTLE "\x80\2M\xe9\x03.\x80\2}X\r\0\0\0little_endian\x88s."
+#define SAVED(part)                                                                                          \
+    LITTLE "\x80\2}X\1\0\0\0tctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\n"                  \
+           "FloatStorage\nX\1\0\0\0"                                                                         \
+           "0X\3\0\0\0cpuK\2" part "tQK\0K\2\x85K\1\x85\x89NtRs."
+#define KEYS(key) "\x80\2]X\1\0\0\0" key "a."
+#define TWO "\2\0\0\0\0\0\0\0"
+
+static void test_pt_legacy_refused(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *rest;
+        size_t length;
+        const char *refusal; /* NULL: accepted */
+    } cases[] = {
+        {PICKLE(SAVED("N") KEYS("0") TWO "01234567"), NULL},
+        {PICKLE(SAVED("N") KEYS("0") TWO "0123456"), "truncated"},
+        {PICKLE(SAVED("N") KEYS("0") "\3\0\0\0\0\0\0\0"
+                                     "0123456789ab"),
+         "two ways"},
+        {PICKLE(SAVED("N") KEYS("1") TWO "01234567"), "of no tensor"},
+        {PICKLE(SAVED("N") "\x80\2]."), "missing"},
+        {PICKLE(SAVED("N") "\x80\2}."), "not a list"},
+        {PICKLE(SAVED("K\1") KEYS("0") TWO "01234567"), "not a storage"},
+        {PICKLE(SAVED("") KEYS("0") TWO "01234567"), "not a storage"},
+        {PICKLE(LITTLE "\x80\2cposix\nsystem\n."), "posix.system"},
+        {PICKLE("\x80\2M\xe8\x03."), "1001"},
+        {PICKLE("\x80\2M\xe9\x03.\x80\2}X\r\0\0\0little_endian\x89s."), "big-endian"},
+        {PICKLE(""), "truncated"},
+    };
+    dppo_named map = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dppo_status status = dppo_pt_read(legacy_file(cases[i].rest, cases[i].length), &map);
+        if (cases[i].refusal)
+            assert_refused(status, "old.pt", cases[i].refusal);
+        else
+            assert_ok(status);
+        dppo_named_free(&map);
+    }
 }
 
 /* One flipped bit among the numbers of a stored array: only the checksum can tell. */
@@ -758,6 +813,7 @@ int main(void) {
         cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_pt_values),
         cmocka_unit_test(test_pt_refused),
+        cmocka_unit_test(test_pt_legacy_refused),
         cmocka_unit_test(test_checkpoint),
         cmocka_unit_test(test_failed_write_keeps_the_old_file),
         cmocka_unit_test(test_d4rl_round_trip),

@@ -1,4 +1,5 @@
-/* A torch.save archive whose pickle is the input, or the input as the archive itself (first byte odd). */
+/* A torch.save archive whose pickle is the input, or the input as the file itself, archive or legacy (first
+ * byte odd). */
 #include "fuzz.h"
 
 #include "data/dataset.h"

@@ -63,6 +63,7 @@ int main(int count, char **arguments) {
     }
     copy("pt", "pickle", "0", FIXTURES "/data/checkpoint.pt", "archive/data.pkl");
     copy("pt", "archive", "1", FIXTURES "/data/checkpoint.pt", NULL);
+    copy("pt", "legacy", "1", FIXTURES "/data/checkpoint_legacy.pt", NULL);
     dppo_named map = {0};
     (void)dppo_named_add(&map, "x/y", DPPO_F32, 2, (int64_t[]){3, 2});
     (void)dppo_named_add(&map, "flags", DPPO_BOOL, 1, (int64_t[]){3});

@@ -26,9 +26,9 @@ dppo_status dppo_check_finite(const char *path, const char *name, const dppo_ten
 dppo_status dppo_npz_read(const char *path, dppo_named *into);
 dppo_status dppo_npz_write(const char *path, const dppo_named *entries, bool compressed);
 
-/* torch.save's zip format through a whitelist unpickler that runs no code: nested dicts of tensors, numbers
- * and strings. Names are joined with '/': "model/actor.mlp_mean...", "ema/network...", "epoch". Anything else
- * in the pickle is refused by name. */
+/* torch.save's zip format, and its legacy format of before 1.6, through a whitelist unpickler that runs no
+ * code: nested dicts of tensors, numbers and strings. Names are joined with '/': "model/actor.mlp_mean...",
+ * "ema/network...", "epoch". Anything else in the pickle is refused by name. */
 dppo_status dppo_pt_read(const char *path, dppo_named *into);
 
 /* -- D4RL

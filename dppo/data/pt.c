@@ -1,4 +1,5 @@
-/* torch.save's zip format: a pickle that describes tensors, and their storages as raw bytes.
+/* torch.save's two formats: a pickle that describes tensors, and their storages as raw bytes; in a zip
+ * archive, or (before 1.6, and on demand after) in one file one after the other.
  *
  * A pickle is a program for a stack machine that may call anything in Python. This machine knows the opcodes
  * that torch.save emits (protocol 2), and can call exactly three functions, all of its own: OrderedDict(),
@@ -42,7 +43,7 @@ typedef struct storage {
     const char *key;
     int type; /* index into storage_types */
     int64_t numel;
-    uint8_t *bytes;       /* owned by the reader; NULL until used */
+    uint8_t *bytes;       /* owned by the reader, of a legacy file a part of it; NULL until used */
     struct storage *next; /* of all storages read */
 } storage;
 
@@ -91,8 +92,9 @@ enum { ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER, FIRST_STORAGE };
 
 typedef struct machine {
     const char *path, *prefix; /* "archive/" */
-    zip_t *archive;
-    dppo_arena *arena; /* all values; gone at the end, whatever happened */
+    const char *part;          /* what of the file the pickle is, for messages */
+    zip_t *archive;            /* NULL: the legacy format */
+    dppo_arena *arena;         /* all values; gone at the end, whatever happened */
     const uint8_t *at, *end;
     value *stack, *memo;
     size_t depth, capacity, memo_size;
@@ -103,7 +105,7 @@ typedef struct machine {
 } machine;
 
 static dppo_status broken(const machine *m, const char *what) {
-    return dppo_fail(DPPO_FORMAT, "%s: data.pkl: %s", m->path, what);
+    return dppo_fail(DPPO_FORMAT, "%s: %s: %s", m->path, m->part, what);
 }
 
 static dppo_status out_of_memory(const machine *m) {
@@ -256,19 +258,20 @@ static dppo_status op_global(machine *m) {
     for (int i = 0; strcmp(module, "torch") == 0 && i < STORAGE_TYPES; i++)
         if (strcmp(name, storage_types[i].name) == 0)
             return push(m, (value){.kind = GLOBAL, .global = FIRST_STORAGE + i});
-    return dppo_fail(DPPO_FORMAT, "%s: data.pkl refers to %s.%s, which is not allowed", m->path, module,
+    return dppo_fail(DPPO_FORMAT, "%s: %s refers to %s.%s, which is not allowed", m->path, m->part, module,
                      name);
 }
 
-/* ('storage', type, key, location, number of elements) names an entry of the archive. */
+/* ('storage', type, key, location, number of elements) names an entry of the archive. The legacy format adds
+ * what part of another storage it is: None since torch 0.4. */
 static dppo_status op_persistent(machine *m) {
     value id;
     DPPO_TRY(pop(m, &id));
     const value *part = id.kind == TUPLE ? id.sequence->items : NULL;
-    bool right = part && id.sequence->count == 5 && part[0].kind == STRING &&
+    bool right = part && id.sequence->count == (m->archive ? 5 : 6) && part[0].kind == STRING &&
                  strcmp(part[0].string, "storage") == 0 && part[1].kind == GLOBAL &&
                  part[1].global >= FIRST_STORAGE && part[2].kind == STRING && part[4].kind == INTEGER &&
-                 part[4].integer >= 0;
+                 part[4].integer >= 0 && (m->archive || part[5].kind == NONE);
     if (!right) return broken(m, "a persistent id that is not a storage");
     int type = part[1].global - FIRST_STORAGE;
     for (storage *s = m->storages; s; s = s->next)
@@ -317,8 +320,8 @@ static dppo_status rebuild_tensor(machine *m, const sequence *arguments) {
     *t = (tensor){.storage = a[0].storage, .offset = a[1].integer};
     t->ndim = small_ints(&a[2], t->shape);
     if (t->ndim < 0 || small_ints(&a[3], t->stride) != t->ndim || !view_fits(t))
-        return dppo_fail(DPPO_FORMAT, "%s: data.pkl: a tensor does not fit its storage %s of %lld elements",
-                         m->path, t->storage->key, (long long)t->storage->numel);
+        return dppo_fail(DPPO_FORMAT, "%s: %s: a tensor does not fit its storage %s of %lld elements",
+                         m->path, m->part, t->storage->key, (long long)t->storage->numel);
     return push(m, (value){.kind = TENSOR, .tensor = t});
 }
 
@@ -425,8 +428,9 @@ static dppo_status op_integer(machine *m, size_t size) {
 static dppo_status op_protocol(machine *m) {
     uint32_t version;
     DPPO_TRY(take_number(m, 1, &version));
-    return version == 2 ? DPPO_OK
-                        : dppo_fail(DPPO_FORMAT, "%s: data.pkl: pickle protocol %u, not 2", m->path, version);
+    return version == 2
+               ? DPPO_OK
+               : dppo_fail(DPPO_FORMAT, "%s: %s: pickle protocol %u, not 2", m->path, m->part, version);
 }
 
 /* Opcodes by their letters in Python's pickle.py. */
@@ -493,12 +497,14 @@ static dppo_status execute(machine *m, uint8_t opcode) {
     case 'e':
         return fill_marked(m, LIST); /* APPENDS */
     default:
-        return dppo_fail(DPPO_FORMAT, "%s: data.pkl: opcode 0x%02x is not allowed", m->path, opcode);
+        return dppo_fail(DPPO_FORMAT, "%s: %s: opcode 0x%02x is not allowed", m->path, m->part, opcode);
     }
 }
 
+/* The pickle at m->at; what an earlier one left is forgotten. */
 static dppo_status run(machine *m, value *result) {
     const uint8_t *opcode;
+    m->depth = m->memo_size = 0;
     for (;;) {
         DPPO_TRY(take(m, 1, &opcode));
         if (*opcode == '.') return pop(m, result);
@@ -657,26 +663,28 @@ static dppo_status add_value(machine *m, dppo_text *name, const value *v, int de
     }
 }
 
-static dppo_status unpickle(machine *m, const uint8_t *pickle, size_t length) {
-    value result;
+static dppo_status run_for_dict(machine *m, value *result) {
+    DPPO_TRY(run(m, result));
+    if (result->kind == DICT) return DPPO_OK;
+    return dppo_fail(DPPO_FORMAT, "%s: holds %s, not a dict", m->path, kind_names[result->kind]);
+}
+
+static dppo_status add_all(machine *m, const value *dict) {
     dppo_text name = {0};
-    m->at = pickle;
-    m->end = pickle + length;
-    DPPO_TRY(run(m, &result));
-    if (result.kind != DICT)
-        return dppo_fail(DPPO_FORMAT, "%s: holds %s, not a dict", m->path, kind_names[result.kind]);
     dppo_text_add(&name, "");
-    dppo_status status = name.failed ? out_of_memory(m) : add_value(m, &name, &result, 0);
+    dppo_status status = name.failed ? out_of_memory(m) : add_value(m, &name, dict, 0);
     dppo_text_free(&name);
     return status;
 }
 
 /* -- the archive -- */
-/* What is not a zip archive, by its first bytes: the formats that torch.save wrote before 1.6 are named. */
-static dppo_status check_start(const char *path, uint64_t *bytes) {
-    static const uint8_t legacy[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c,
-                                     0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
-    uint8_t start[sizeof legacy] = {0};
+/* A legacy file begins with a pickled number: protocol 2, LONG1 of 10 bytes. */
+static const uint8_t legacy_start[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
+                                       0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+
+/* Which of the two formats, by the first bytes. */
+static dppo_status check_start(const char *path, bool *legacy, uint64_t *bytes) {
+    uint8_t start[sizeof legacy_start] = {0};
     *bytes = 0;
     FILE *file = fopen(path, "rbe");
     if (!file) return dppo_fail(DPPO_IO, "%s: %s", path, strerror(errno));
@@ -685,10 +693,8 @@ static dppo_status check_start(const char *path, uint64_t *bytes) {
     (void)fclose(file);
     if (size < 0) return dppo_fail(DPPO_IO, "%s: not a regular file", path);
     *bytes = (uint64_t)size;
-    if (length == sizeof legacy && memcmp(start, legacy, length) == 0)
-        return dppo_fail(DPPO_FORMAT,
-                         "%s: torch.save's legacy format of before 1.6; save it again with a newer torch",
-                         path);
+    *legacy = length == sizeof start && memcmp(start, legacy_start, length) == 0;
+    if (*legacy) return DPPO_OK;
     if (length >= 4 && memcmp(start, "PK\3\4", 4) == 0) return DPPO_OK;
     return dppo_fail(DPPO_FORMAT, "%s: neither a checkpoint of ours nor a torch.save file", path);
 }
@@ -730,27 +736,94 @@ static dppo_status read_archive(machine *m) {
     zip_uint64_t index;
     uint8_t *pickle;
     size_t length;
+    value result;
     DPPO_TRY(find_pickle(m, &index, prefix, sizeof prefix));
     m->prefix = prefix;
+    m->part = "data.pkl";
     DPPO_TRY(check_byteorder(m));
     DPPO_TRY(dppo_zip_read(m->path, m->archive, index, &pickle, &length));
-    dppo_status status = unpickle(m, pickle, length);
+    m->at = pickle;
+    m->end = pickle + length;
+    dppo_status status = run_for_dict(m, &result);
+    if (status == DPPO_OK) status = add_all(m, &result);
     for (storage *s = m->storages; s; s = s->next)
         free(s->bytes);
     free(pickle);
     return status;
 }
 
+/* -- the legacy format: pickles of the number above, a version, the writer's machine, what was saved and the
+ * list of storages, then each storage as its number of elements (int64) and their bytes. */
+static storage *find_storage(const machine *m, const value *key) {
+    for (storage *s = m->storages; s; s = s->next)
+        if (key->kind == STRING && strcmp(s->key, key->string) == 0) return s;
+    return NULL;
+}
+
+static dppo_status check_machine(machine *m) {
+    value version, about;
+    DPPO_TRY(run(m, &version));
+    if (version.kind != INTEGER || version.integer != 1001)
+        return broken(m, "a version of the format other than 1001");
+    DPPO_TRY(run_for_dict(m, &about));
+    for (size_t i = 0; i + 1 < about.sequence->count; i += 2) {
+        const value *key = &about.sequence->items[i], *said = key + 1;
+        if (key->kind == STRING && strcmp(key->string, "little_endian") == 0 && said->kind == BOOLEAN &&
+            !said->integer)
+            return dppo_fail(DPPO_FORMAT, "%s: written on a big-endian machine", m->path);
+    }
+    return DPPO_OK;
+}
+
+/* `file` (length) is where the storages' bytes stay. */
+static dppo_status find_bytes(machine *m, uint8_t *file, const value *keys) {
+    const uint8_t *bytes;
+    for (size_t i = 0; i < keys->sequence->count; i++) {
+        storage *s = find_storage(m, &keys->sequence->items[i]);
+        int64_t numel;
+        uint64_t size;
+        if (!s || s->bytes) return broken(m, "a storage of no tensor, or one listed twice");
+        DPPO_TRY(take(m, sizeof numel, &bytes));
+        memcpy(&numel, bytes, sizeof numel);
+        if (numel != s->numel || __builtin_mul_overflow((uint64_t)numel, storage_types[s->type].size, &size))
+            return broken(m, "a storage described in two ways");
+        DPPO_TRY(take(m, size, &bytes));
+        s->bytes = file + (bytes - file);
+    }
+    for (const storage *s = m->storages; s; s = s->next)
+        if (!s->bytes) return broken(m, "a storage is missing");
+    return DPPO_OK;
+}
+
+static dppo_status read_legacy(machine *m) {
+    value result, keys;
+    char *file;
+    size_t length;
+    DPPO_TRY(dppo_read_file(m->path, &file, &length));
+    m->part = "pickle";
+    m->at = (uint8_t *)file + sizeof legacy_start;
+    m->end = (uint8_t *)file + length;
+    dppo_status status = check_machine(m);
+    if (status == DPPO_OK) status = run_for_dict(m, &result);
+    if (status == DPPO_OK) status = run(m, &keys);
+    if (status == DPPO_OK && keys.kind != LIST) status = broken(m, "the storages are not a list");
+    if (status == DPPO_OK) status = find_bytes(m, (uint8_t *)file, &keys);
+    if (status == DPPO_OK) status = add_all(m, &result);
+    free(file);
+    return status;
+}
+
 dppo_status dppo_pt_read(const char *path, dppo_named *into) {
     machine m = {.path = path, .into = into};
     uint64_t bytes;
-    DPPO_TRY(check_start(path, &bytes));
+    bool legacy;
+    DPPO_TRY(check_start(path, &legacy, &bytes));
     /* Weights appear several times under several names; more than this is an attack. */
     m.budget = ((uint64_t)16 << 20) + 64 * bytes;
-    DPPO_TRY(dppo_zip_open(path, &m.archive));
+    if (!legacy) DPPO_TRY(dppo_zip_open(path, &m.archive));
     m.arena = dppo_arena_new();
-    dppo_status status = m.arena ? read_archive(&m) : out_of_memory(&m);
+    dppo_status status = !m.arena ? out_of_memory(&m) : legacy ? read_legacy(&m) : read_archive(&m);
     if (m.arena) dppo_arena_free(m.arena);
-    zip_discard(m.archive);
+    if (m.archive) zip_discard(m.archive);
     return status;
 }
