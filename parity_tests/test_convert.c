@@ -291,6 +291,21 @@ static void bench_writes_json(void **state) {
     assert_int_equal(dppo_config_float(json, "results.0.C.median_s", &seconds), DPPO_OK);
     assert_true(seconds > 0);
     dppo_config_free(json);
+    /* Both parts of one measurement; JSON alone on standard output. */
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo bench iteration update prepare --batch 100"
+                         " --repeats 1 --json - 2>/dev/null >u.json"),
+                     0);
+    assert_int_equal(dppo_config_load(in_folder("u.json"), &json), DPPO_OK);
+    assert_int_equal(dppo_config_count(dppo_config_get(json, "results")), 3);
+    assert_int_equal(dppo_config_float(json, "results.0.whole.ratio", &seconds), DPPO_OK);
+    assert_true(seconds > 0);
+    assert_int_equal(dppo_config_float(json, "results.0.peak_bytes", &seconds), DPPO_OK);
+    assert_true(seconds > 1e6);
+    assert_int_equal(dppo_config_float(json, "results.1.C.gemm_share", &seconds), DPPO_OK);
+    assert_true(seconds > 0);
+    assert_int_equal(dppo_config_float(json, "results.2.C.median_s", &seconds), DPPO_OK);
+    assert_true(seconds > 0);
+    dppo_config_free(json);
     assert_int_equal(run("dppo bench no-such-thing"), 2);
     assert_said("no-such-thing");
     assert_int_equal(run("dppo bench --repeats 0"), 2);

@@ -1,4 +1,5 @@
 #include "diffusion.h"
+#include "timing.h"
 
 extern "C" {
 #include "data/dataset.h"
@@ -269,9 +270,12 @@ Tensor DiffusionModel::fine_tuned_rows(const Tensor &t, const Tensor &index,
     return torch::where(t < ft_denoising_steps)[0];
 }
 
+static bool skip_frozen = false; // shim_skip_frozen()
+
 // The base network's noise with the rows of fine-tuned steps overwritten by `actor`'s.
 static Tensor mixed_noise(NoiseNetwork &base, NoiseNetwork &actor, const Tensor &rows, const Tensor &x,
                           const Tensor &t, const Cond &cond) {
+    if (skip_frozen && rows.numel() == x.size(0)) return actor.forward(x, t, cond);
     Tensor noise = base.forward(x, t, cond);
     if (rows.numel() == 0) return noise;
     const Tensor noise_ft = actor.forward(x.index({rows}), t.index({rows}), cond.index(rows));
@@ -542,3 +546,7 @@ MeanVar DiffusionEval::p_mean_var(const Tensor &x, const Tensor &t, const Cond &
 }
 
 } // namespace shim
+
+extern "C" void shim_skip_frozen(bool skip) {
+    shim::skip_frozen = skip;
+}

@@ -265,7 +265,12 @@ void dppo_bench_network_free(struct dppo_bench_network *network) {
 
 const bench_spec dppo_bench_networks[] = {
 #define SPEC(type, family, batch, pairs, config, node, change)                                               \
-    {#type, "forward and backward of " #batch " rows", "C", "libtorch", pairs, open_network, run_network},
+    {{{#type, "forward and backward of " #batch " rows"}},                                                   \
+     {"C", "libtorch"},                                                                                      \
+     pairs,                                                                                                  \
+     0,                                                                                                      \
+     open_network,                                                                                           \
+     run_network},
     NETWORKS(SPEC)
 #undef SPEC
 };

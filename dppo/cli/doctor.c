@@ -33,8 +33,7 @@ static void print_build(void) {
     (void)fputs(yaml ? yaml : "", stdout);
     free(yaml);
     (void)printf("yaml: '%s'\nzip: '%s'\n", yaml_get_version_string(), zip_libzip_version());
-    (void)printf("cores: %ld\nkernels: '%s'\n", sysconf(_SC_NPROCESSORS_ONLN),
-                 dppo_kernels_avx2() ? "AVX2 and FMA" : "plain C");
+    (void)printf("kernels: '%s'\n", dppo_kernels_avx2() ? "AVX2 and FMA" : "plain C");
     if (!dppo_torch_side())
         (void)puts("libtorch: absent (built with DPPO_SHIM=OFF): nothing to compare C with but the record");
 }

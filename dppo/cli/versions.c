@@ -7,6 +7,7 @@
 #include <mujoco/mujoco.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef DPPO_WITH_SHIM
 #include "shim.h"
@@ -27,6 +28,18 @@ static void add_cpu(dppo_text *text) {
     if (file) (void)fclose(file);
 }
 
+/* Cores, and caches where the C library knows them (glibc; on some processors it does not). */
+static void add_caches(dppo_text *text) {
+    dppo_text_format(text, "cores: %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    long l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), l2 = sysconf(_SC_LEVEL2_CACHE_SIZE),
+         l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (l1 > 0 && l2 > 0)
+        dppo_text_format(text, "caches: 'L1d %ld KiB and L2 %ld KiB a core, L3 %ld KiB'\n", l1 / 1024,
+                         l2 / 1024, l3 / 1024);
+#endif
+}
+
 char *dppo_versions_yaml(void) {
     dppo_text text = {0};
     unsigned major = 0, minor = 0, release = 0;
@@ -38,6 +51,7 @@ char *dppo_versions_yaml(void) {
     dppo_text_format(&text, "libtorch: '%s, %s'\n", shim_torch_version(), shim_cpu_capability());
 #endif
     add_cpu(&text);
+    add_caches(&text);
     dppo_text_format(&text, "threads: %d\n", dppo_threads());
     return text.bytes;
 }

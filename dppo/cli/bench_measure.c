@@ -1,0 +1,210 @@
+/* How turns are timed: sides take turns within one run, on the same threads, and what is compared is each
+ * turn with its neighbour. The machine's peak takes its turn beside them. */
+#include "base/log.h"
+#include "cli/bench.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#ifdef DPPO_WITH_SHIM
+#include "shim.h"
+#endif
+
+enum { PEAK_PRODUCTS = 9 }; /* of a turn of the peak; their median counts */
+#define PEAK_AGE 0.3        /* seconds after which the peak takes another turn */
+
+typedef double times[DPPO_BENCH_PARTS][DPPO_BENCH_SIDES];
+
+static bool is_torch(const bench_spec *spec, int which) {
+    return spec->sides[which] && strcmp(spec->sides[which], "libtorch") == 0;
+}
+
+static bool has_side(const bench_spec *spec, const bench *b, int which) {
+    return spec->sides[which] && (!is_torch(spec, which) || b->sides[1]);
+}
+
+/* Each side finds its number of threads, and OpenBLAS told so: it has one setting for the process. Threads of
+ * the other side may still spin for work a little; they are given time to go to sleep. */
+static dppo_status take_turn(const bench_spec *spec, const bench *b, int which) {
+    const struct timespec rest = {.tv_nsec = 10 * 1000 * 1000};
+    (void)nanosleep(&rest, NULL);
+#ifdef DPPO_WITH_SHIM
+    if (which >= 0 && is_torch(spec, which)) return shim_init(b->torch_threads);
+#else
+    (void)spec, (void)b, (void)which;
+#endif
+    openblas_set_num_threads(1);
+    return DPPO_OK;
+}
+
+/* -- libtorch's threads */
+
+/* On few or busy cores libtorch can lose by more threads: the faster of two attempts each decides, of one
+ * where an attempt takes seconds. */
+static dppo_status choose_torch_threads(const bench_spec *spec, bench *b, int which) {
+    const int counts[2] = {b->settings->threads, 1};
+    double best[2] = {INFINITY, INFINITY};
+    int attempts = 4;
+    for (int i = 0; i <= attempts; i++) { /* the first warms up */
+        double seconds[DPPO_BENCH_PARTS], start = dppo_seconds();
+        b->torch_threads = counts[i % 2];
+        DPPO_TRY(take_turn(spec, b, which));
+        DPPO_TRY(spec->run(b, which, seconds));
+        if (i == 0 && dppo_seconds() - start > 1) attempts = 2;
+        if (i > 0) best[i % 2] = fmin(best[i % 2], seconds[0]);
+    }
+    b->torch_threads = best[1] < best[0] ? 1 : counts[0];
+    return DPPO_OK;
+}
+
+static dppo_status open_torch(const bench_spec *spec, bench *b) {
+    for (int k = 0; k < DPPO_BENCH_SIDES; k++) {
+        if (!is_torch(spec, k) || !b->sides[1]) continue;
+        if (b->config) DPPO_TRY(b->sides[1]->create(b->config, &b->agents[1]));
+        DPPO_TRY(choose_torch_threads(spec, b, k));
+    }
+    return DPPO_OK;
+}
+
+/* -- memory */
+
+/* The most that the process held since the start of the turn, where Linux forgets what was before; all of its
+ * life elsewhere. */
+static dppo_status see_memory(const bench_spec *spec, bench *b, int64_t *bytes) {
+    times unused;
+    struct rusage usage;
+    FILE *file = fopen("/proc/self/clear_refs", "we");
+    if (file) {
+        (void)fputs("5", file);
+        (void)fclose(file);
+    }
+    DPPO_TRY(take_turn(spec, b, spec->memory - 1));
+    DPPO_TRY(spec->run(b, spec->memory - 1, unused[0]));
+    *bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+    return DPPO_OK;
+}
+
+/* -- pairs */
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(double *values, int64_t count, double q) {
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    int64_t at = (int64_t)(q * (double)(count - 1) + 0.5);
+    return values[at];
+}
+
+/* FLOP/s of the peak now. */
+static dppo_status peak_turn(const bench_spec *spec, const bench *b, double *peak) {
+    double seconds[PEAK_PRODUCTS];
+    DPPO_TRY(take_turn(spec, b, -1));
+    for (int i = 0; i < PEAK_PRODUCTS; i++)
+        seconds[i] = dppo_bench_peak_run(b->peak);
+    *peak = dppo_bench_peak_flops(b->peak) / quantile(seconds, PEAK_PRODUCTS, 0.5);
+    return DPPO_OK;
+}
+
+/* taken (repeats), peaks (repeats); the order within a pair turns. */
+static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t *repeats, times *taken,
+                                 double *peaks) {
+    int which[DPPO_BENCH_SIDES], sides = 0;
+    double start = 0, peak = 0, peak_at = -INFINITY;
+    for (int k = 0; k < DPPO_BENCH_SIDES; k++)
+        if (has_side(spec, b, k)) which[sides++] = k;
+    for (int64_t i = -1; i < *repeats; i++) { /* -1 warms up */
+        int64_t at = i < 0 ? 0 : i;
+        if (i == 0) start = dppo_seconds();
+        if (b->peak && dppo_seconds() - peak_at > PEAK_AGE) {
+            DPPO_TRY(peak_turn(spec, b, &peak));
+            peak_at = dppo_seconds();
+        }
+        peaks[at] = peak;
+        for (int k = 0; k < sides; k++) {
+            int side = which[(at + k) % sides];
+            double seconds[DPPO_BENCH_PARTS];
+            DPPO_TRY(take_turn(spec, b, side));
+            DPPO_TRY(spec->run(b, side, seconds));
+            for (int part = 0; part < DPPO_BENCH_PARTS && spec->parts[part].name; part++)
+                taken[at][part][side] = seconds[part];
+        }
+        if (dppo_interrupted()) return dppo_fail(DPPO_INTERRUPTED, "bench: interrupted");
+        bool enough = b->settings->limit > 0 && dppo_seconds() - start > b->settings->limit;
+        if (i >= 0 && enough) *repeats = i + 1;
+    }
+    return DPPO_OK;
+}
+
+/* `column` is room for as many numbers as there are repeats. */
+static void summarize(const bench_spec *spec, const bench *b, int part, const times *taken,
+                      const double *peaks, double *column, bench_result *r) {
+    int64_t count = r->repeats;
+    r->part = &spec->parts[part];
+    for (int k = 0; k < DPPO_BENCH_SIDES; k++) {
+        if (!(r->present[k] = has_side(spec, b, k))) continue;
+        for (int64_t i = 0; i < count; i++)
+            column[i] = taken[i][part][k];
+        r->p50[k] = quantile(column, count, 0.5);
+        r->p99[k] = quantile(column, count, 0.99);
+        r->gflops[k] = 1e-9 * b->flops[part] / r->p50[k];
+        for (int64_t i = 0; i < count; i++)
+            column[i] = taken[i][part][k] / taken[i][part][0];
+        r->ratio[k] = quantile(column, count, 0.5);
+        for (int64_t i = 0; i < count && b->peak; i++)
+            column[i] = b->flops[part] / taken[i][part][k] / peaks[i];
+        if (b->peak) r->share[k] = quantile(column, count, 0.5);
+    }
+    memcpy(column, peaks, (size_t)count * sizeof *column);
+    if (b->peak) r->peak = 1e-9 * quantile(column, count, 0.5);
+}
+
+static void close_bench(bench *b) {
+    dppo_bench_network_free(b->network);
+    dppo_bench_iteration_free(b->iteration);
+    for (int i = 0; i < 2; i++)
+        if (b->agents[i]) b->sides[i]->destroy(b->agents[i]);
+    for (int64_t i = 0; b->data && i < b->settings->envs; i++)
+        if (b->data[i]) mj_deleteData(b->data[i]);
+    free(b->data);
+    dppo_vector_env_free(b->envs);
+    dppo_task_free(b->task);
+    dppo_config_free(b->config);
+    dppo_bench_peak_free(b->peak);
+    free(b->obs), free(b->actions), free(b->chains);
+    free(b->reward), free(b->zeros), free(b->firsts);
+}
+
+static dppo_status run_bench(const bench_spec *spec, bench *b, int64_t *repeats, int64_t *memory,
+                             times *taken, double *peaks) {
+    DPPO_TRY(spec->open(b));
+    if (spec->memory) DPPO_TRY(see_memory(spec, b, memory));
+    if (b->flops[0] > 0 && !b->peak) DPPO_TRY(dppo_bench_peak_new(b->settings->threads, &b->peak));
+    DPPO_TRY(open_torch(spec, b));
+    return measure_pairs(spec, b, repeats, taken, peaks);
+}
+
+dppo_status dppo_bench_measure(const bench_spec *spec, const settings *options,
+                               bench_result results[DPPO_BENCH_PARTS]) {
+    bench b = {.settings = options, .name = spec->parts[0].name};
+    int64_t repeats = options->repeats > 0 ? options->repeats : spec->repeats, memory = 0;
+    times *taken = calloc((size_t)repeats, sizeof *taken);
+    double *peaks = calloc((size_t)(2 * repeats), sizeof *peaks);
+    dppo_status status = taken && peaks ? run_bench(spec, &b, &repeats, &memory, taken, peaks)
+                                        : dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
+    for (int part = 0; part < DPPO_BENCH_PARTS; part++) {
+        results[part] =
+            (bench_result){.repeats = repeats, .memory = memory, .torch_threads = b.torch_threads};
+        if (status == DPPO_OK && spec->parts[part].name)
+            summarize(spec, &b, part, taken, peaks, peaks + repeats, &results[part]);
+    }
+    free(taken);
+    free(peaks);
+    close_bench(&b);
+    return status == DPPO_OK ? DPPO_OK : dppo_fail_in(status, "bench %s", spec->parts[0].name);
+}

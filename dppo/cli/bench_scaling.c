@@ -1,0 +1,115 @@
+/* dppo bench scaling: time against the size of a minibatch and the number of environments. */
+#include "base/log.h"
+#include "cli/bench.h"
+
+#include <stdlib.h>
+
+/* Largest first: what warms up at a large size is warm at a small one. */
+static const int64_t batches[] = {100000, 30000, 10000, 3000, 1000, 300, 100, 30, 10, 3, 1};
+static const int64_t envs[] = {400, 200, 100, 40, 20, 10, 4, 2, 1};
+
+typedef struct series {
+    const char *name, *summary, *size_name;
+    const bench_spec *spec;
+    const int64_t *sizes;
+    size_t count;
+    bool of_batch; /* a size is that of a minibatch, else a number of environments */
+    bool per_env;  /* the benchmark's unit is one environment */
+} series;
+
+#define SIZES(array) array, sizeof array / sizeof *array
+static const series all[] = {
+    {"update", "a minibatch of DPPO's update", "pairs", &dppo_bench_update, SIZES(batches), true, false},
+    {"act", "actions and chains of all environments", "environments", &dppo_bench_act, SIZES(envs), false,
+     false},
+    {"hopper", "an env step of all Hoppers", "environments", &dppo_bench_hopper, SIZES(envs), false, true},
+};
+enum { SERIES = sizeof all / sizeof *all, MOST_SIZES = 16, REPEATS = 15 };
+#define SECONDS_PER_SIZE 2.0
+
+/* Of one series, ascending. */
+typedef struct table {
+    const series *of;
+    size_t count;
+    int64_t sizes[MOST_SIZES];
+    bench_result results[MOST_SIZES];
+} table;
+
+static double seconds_of(const table *t, size_t i, int side) {
+    const bench_result *r = &t->results[i];
+    return r->p50[side] * (t->of->per_env ? (double)t->sizes[i] : 1);
+}
+
+static dppo_status measure(const settings *options, const series *s, FILE *out, table *t) {
+    *t = (table){.of = s, .count = s->count};
+    for (size_t k = 0; k < s->count; k++) {
+        size_t i = s->count - 1 - k;
+        bench_result results[DPPO_BENCH_PARTS];
+        settings here = *options;
+        *(s->of_batch ? &here.batch : &here.envs) = t->sizes[i] = s->sizes[k];
+        here.repeats = options->repeats > 0 ? options->repeats : REPEATS;
+        here.limit = SECONDS_PER_SIZE;
+        DPPO_TRY(dppo_bench_measure(s->spec, &here, results));
+        t->results[i] = results[0];
+        dppo_progress("scaling", (long)k + 1, (long)s->count, s->name);
+    }
+    (void)out;
+    return DPPO_OK;
+}
+
+/* -- tables */
+
+static void add_csv(const table *t, dppo_text *csv) {
+    for (size_t i = 0; i < t->count; i++) {
+        const bench_result *r = &t->results[i];
+        for (int k = 0; k < DPPO_BENCH_SIDES; k++)
+            if (r->present[k])
+                dppo_text_format(csv, "%s,%lld,%s,%.9g,%.9g,%.6g,%.6g,%lld\n", t->of->name,
+                                 (long long)t->sizes[i], t->of->spec->sides[k], seconds_of(t, i, k),
+                                 r->p99[k] / r->p50[k] * seconds_of(t, i, k), r->ratio[k], r->share[k],
+                                 (long long)r->repeats);
+    }
+}
+
+static void add_markdown(const table *t, dppo_text *text) {
+    const char *const *sides = t->of->spec->sides;
+    bool pairs = t->results[0].present[1], share = t->results[0].share[0] > 0;
+    dppo_text_format(text, "%s: %s\n\n| %s | %s (ms) |", t->of->name, t->of->summary, t->of->size_name,
+                     sides[0]);
+    if (pairs) dppo_text_format(text, " %s (ms) | %s / %s |", sides[1], sides[1], sides[0]);
+    if (share) dppo_text_format(text, " %s, %% of gemm |", sides[0]);
+    dppo_text_format(text, "\n|---|---|%s%s\n", pairs ? "---|---|" : "", share ? "---|" : "");
+    for (size_t i = 0; i < t->count; i++) {
+        const bench_result *r = &t->results[i];
+        dppo_text_format(text, "| %lld | %.4g |", (long long)t->sizes[i], 1e3 * seconds_of(t, i, 0));
+        if (pairs) dppo_text_format(text, " %.4g | %.2f |", 1e3 * seconds_of(t, i, 1), r->ratio[1]);
+        if (share) dppo_text_format(text, " %.1f |", 100 * r->share[0]);
+        dppo_text_add(text, "\n");
+    }
+    dppo_text_add(text, "\n");
+}
+
+static dppo_status save(const char *folder, const char *name, const dppo_text *text) {
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return dppo_fail(DPPO_INVALID, "%s: path too long", folder);
+    return dppo_text_save(text, path);
+}
+
+dppo_status dppo_bench_scaling(const settings *options, const char *folder, FILE *out) {
+    static table tables[SERIES];
+    dppo_text csv = {0}, markdown = {0};
+    dppo_status status = folder ? dppo_make_folder(folder) : DPPO_OK;
+    dppo_text_add(&csv, "benchmark,size,side,median_s,p99_s,ratio,gemm_share,repeats\n");
+    for (int i = 0; i < SERIES && status == DPPO_OK; i++) {
+        status = measure(options, &all[i], out, &tables[i]);
+        add_csv(&tables[i], &csv);
+        add_markdown(&tables[i], &markdown);
+    }
+    if (status == DPPO_OK) (void)fputs(markdown.bytes ? markdown.bytes : "", out);
+    if (status == DPPO_OK && folder) status = save(folder, "scaling.csv", &csv);
+    if (status == DPPO_OK && folder) status = save(folder, "scaling.md", &markdown);
+    dppo_text_free(&csv);
+    dppo_text_free(&markdown);
+    return status;
+}
