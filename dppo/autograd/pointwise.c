@@ -78,9 +78,10 @@ static void softplus_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tens
 
 /* mish: g (t + x s (1 - t^2)), t = tanh(softplus(x)), s = sigmoid(x): with create_graph in these steps, as
  * torch takes them */
-static dppo_tensor *mish_slope(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x) {
+static dppo_tensor *mish_slope(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, dppo_tensor *gate) {
     if (!dppo_grad_enabled(cx))
-        return dppo_map(cx, "mish_backward", DPPO_MAP_MISH_GRAD, (dppo_tensor *[]){g, x}, 0.0, 0.0);
+        return dppo_map(cx, "mish_backward", gate ? DPPO_MAP_GATED_MISH_GRAD : DPPO_MAP_MISH_GRAD,
+                        (dppo_tensor *[]){g, x, gate}, 0.0, 0.0);
     dppo_tensor *t = dppo_tanh(cx, dppo_softplus(cx, x, 1.0, 20.0)), *s = dppo_sigmoid(cx, x);
     dppo_tensor *rest = dppo_mul(cx, dppo_mul(cx, x, s), dppo_rsub_scalar(cx, dppo_mul(cx, t, t), 1.0));
     return dppo_mul(cx, g, dppo_add(cx, t, rest));
@@ -136,7 +137,25 @@ UNARY(erf, DPPO_MAP_ERF,
 UNARY(round, DPPO_MAP_ROUND, dppo_zeros_like(cx, g))
 UNARY(relu, DPPO_MAP_RELU, map2(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, g, y, relu_grad_backward))
 UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x, saved, gelu_grad_backward))
-UNARY(mish, DPPO_MAP_MISH, mish_slope(cx, g, x))
+
+static void mish_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
+    gradients[0] = mish_slope(cx, g, node->inputs[0], node->saved);
+}
+
+/* x tanh(softplus(x)). What a backward will want again, three transcendental functions an element, is kept
+ * where memory lies plain. */
+dppo_tensor *dppo_mish(dppo_cx *cx, dppo_tensor *input) {
+    bool kept = input && input->requires_grad && dppo_grad_enabled(cx) && input->dtype == DPPO_F32 &&
+                dppo_is_contiguous(input);
+    dppo_tensor *gate = kept ? dppo_result(cx, DPPO_F32, input->ndim, input->shape) : NULL;
+    dppo_tensor *out = gate ? dppo_result(cx, DPPO_F32, input->ndim, input->shape)
+                            : dppo_map(cx, "mish", DPPO_MAP_MISH, &input, 0.0, 0.0);
+    if (!out) return NULL;
+    if (gate) dppo_kernel_gated_mish(dppo_numel(input), dppo_f32(out), dppo_f32(gate), dppo_f32(input));
+    dppo_node *node = dppo_record(cx, "mish", out, 1, &input, mish_backward);
+    if (node) node->saved = gate;
+    return out;
+}
 
 UNARY_BACKWARD(elu, slope(cx, "elu_backward", DPPO_MAP_ELU_GRAD, g, x, saved, elu_grad_backward))
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha) {

@@ -81,6 +81,28 @@ void dppo_kernel_map(dppo_map_op op, int64_t n, float *out, const float *const i
     dppo_parallel_for(n, MAP_GRAIN, map_chunk, &job);
 }
 
+typedef struct mish_job {
+    float *out, *gate;
+    const float *x;
+} mish_job;
+
+/* In blocks, whose gates are still in the cache when x is multiplied by them. */
+static void mish_chunk(void *context, int64_t begin, int64_t end) {
+    const mish_job *job = context;
+    const float unused[2] = {0.0f, 0.0f};
+    for (int64_t i = begin; i < end; i += MAP_BLOCK) {
+        int64_t n = end - i < MAP_BLOCK ? end - i : MAP_BLOCK;
+        const float *in[3] = {job->x + i, job->gate + i, NULL};
+        kernels()->map[DPPO_MAP_MISH_GATE](n, job->gate + i, in, unused);
+        kernels()->map[DPPO_MAP_MUL](n, job->out + i, in, unused);
+    }
+}
+
+void dppo_kernel_gated_mish(int64_t n, float *out, float *gate, const float *x) {
+    mish_job job = {out, gate, x};
+    dppo_parallel_for(n, MAP_GRAIN, mish_chunk, &job);
+}
+
 typedef struct sum_job {
     dppo_sum_shape shape;
     float *out;

@@ -34,6 +34,7 @@
     X(ELU, 1) /* p = alpha */                                                                                \
     X(GELU, 1)                                                                                               \
     X(MISH, 1)                                                                                               \
+    X(MISH_GATE, 1) /* tanh(softplus(a)), of which mish is a times as much */                                \
     X(SOFTPLUS, 1) /* p = beta, q = threshold */                                                             \
     X(ADD, 2)                                                                                                \
     X(SUB, 2)                                                                                                \
@@ -53,6 +54,7 @@
     X(CLAMP_TENSOR, 3) /* a between b and c */                                                               \
     X(MAXIMUM_GRAD, 3) /* a where b > c, half where equal, else 0 */                                         \
     X(MINIMUM_GRAD, 3)                                                                                       \
+    X(GATED_MISH_GRAD, 3)         /* MISH_GRAD, c being MISH_GATE of b */                                    \
     X(WITHIN_GRAD, 3)             /* a where b >= c, else 0 */                                               \
     X(OUTSIDE_GRAD, 3)            /* a where b < c, else 0 */                                                \
     X(SQUARED_DIFFERENCE_GRAD, 3) /* p (b - c) a */
@@ -71,6 +73,9 @@ int dppo_kernel_map_arity(dppo_map_op op);
  * so does this. */
 void dppo_kernel_map(dppo_map_op op, int64_t n, float *out, const float *const in[3], const int64_t stride[3],
                      const float params[2]);
+
+/* MISH of x, and MISH_GATE of it for the gradient; all (n). */
+void dppo_kernel_gated_mish(int64_t n, float *out, float *gate, const float *x);
 
 /* A reduction over two dimensions with strides in elements; the output's stride is 0 in the reduced ones.
  * out is added to. */

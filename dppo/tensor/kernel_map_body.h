@@ -30,12 +30,12 @@
     }
 
 #define MIXED(NAME, arity, expression, scalar)                                                               \
-    LANE_FN v8 lanes_##NAME(v8 a, v8 b, v8 p, v8 q) {                                                        \
-        (void)a, (void)b, (void)p, (void)q;                                                                  \
+    LANE_FN v8 lanes_##NAME(v8 a, v8 b, v8 c, v8 p, v8 q) {                                                  \
+        (void)a, (void)b, (void)c, (void)p, (void)q;                                                         \
         return expression;                                                                                   \
     }                                                                                                        \
-    LANE_FN float scalar_##NAME(float a, float b, float p, float q) {                                        \
-        (void)a, (void)b, (void)p, (void)q;                                                                  \
+    LANE_FN float scalar_##NAME(float a, float b, float c, float p, float q) {                               \
+        (void)a, (void)b, (void)c, (void)p, (void)q;                                                         \
         return scalar;                                                                                       \
     }                                                                                                        \
     FN void map_##NAME(int64_t n, float *out, const float *const in[3], const float params[2]) {             \
@@ -43,11 +43,11 @@
         int64_t i = 0;                                                                                       \
         for (; i < n - n % (2 * LANES); i += LANES) {                                                        \
             MAP_LOAD(arity, i);                                                                              \
-            (void)c;                                                                                         \
-            v_store(out + i, lanes_##NAME(a, b, p, q));                                                      \
+            v_store(out + i, lanes_##NAME(a, b, c, p, q));                                                   \
         }                                                                                                    \
         for (; i < n; i++)                                                                                   \
-            out[i] = scalar_##NAME(in[0][i], (arity) > 1 ? in[1][i] : 0.0f, params[0], params[1]);           \
+            out[i] = scalar_##NAME(in[0][i], (arity) > 1 ? in[1][i] : 0.0f, (arity) > 2 ? in[2][i] : 0.0f,   \
+                                   params[0], params[1]);                                                    \
     }
 
 #define ONE v_set(1.0f)
@@ -110,7 +110,14 @@ MIXED(SIGMOID, 1, v_div(ONE, v_add(ONE, v_exp(v_sub(ZERO, a)))), 1.0f / (1.0f + 
 MIXED(ELU, 1, v_select(v_le(a, ZERO), v_mul(v_sub(v_exp(a), ONE), p), a),
       a <= 0.0f ? (expf(a) - 1.0f) * p : a)
 MIXED(ELU_GRAD, 2, v_select(v_le(b, ZERO), v_mul(v_mul(a, p), v_exp(b)), a), b <= 0.0f ? a * p * expf(b) : a)
-MIXED(MISH, 1, v_mul(a, v_tanh(v_log1p(v_exp(a)))), a *tanhf(log1pf(expf(a))))
+LANE_FN v8 mish_gate(v8 x) {
+    return v_tanh(v_log1p(v_exp(x)));
+}
+LANE_FN float mish_gate_scalar(float x) {
+    return tanhf(log1pf(expf(x)));
+}
+MIXED(MISH_GATE, 1, mish_gate(a), mish_gate_scalar(a))
+MIXED(MISH, 1, v_mul(a, mish_gate(a)), a *mish_gate_scalar(a))
 MIXED(SOFTPLUS, 1, v_select(v_lt(q, v_mul(a, p)), a, v_div(v_log1p(v_exp(v_mul(a, p))), p)),
       a *p > q ? a : log1pf(expf(a * p)) / p)
 
@@ -127,17 +134,16 @@ MIXED(SOFTPLUS_GRAD, 2, softplus_slope(a, b, p, q), softplus_slope_scalar(a, b, 
 
 /* d/dx x tanh(softplus(x)) = t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x)); libtorch's compiler fuses the
  * sums of products. */
-LANE_FN v8 mish_slope(v8 dy, v8 x) {
+LANE_FN v8 mish_slope(v8 dy, v8 x, v8 t) {
     v8 sigmoid = v_div(ONE, v_add(ONE, v_exp(v_neg(x))));
-    v8 t = v_tanh(v_log1p(v_exp(x)));
     return v_mul(dy, v_fma(v_mul(x, sigmoid), v_fnma(t, t, ONE), t));
 }
-LANE_FN float mish_slope_scalar(float dy, float x) {
+LANE_FN float mish_slope_scalar(float dy, float x, float t) {
     float sigmoid = 1.0f / (1.0f + expf(-x));
-    float t = tanhf(log1pf(expf(x)));
     return dy * fmaf(x * sigmoid, fmaf(-t, t, 1.0f), t);
 }
-MIXED(MISH_GRAD, 2, mish_slope(a, b), mish_slope_scalar(a, b))
+MIXED(MISH_GRAD, 2, mish_slope(a, b, mish_gate(b)), mish_slope_scalar(a, b, mish_gate_scalar(b)))
+MIXED(GATED_MISH_GRAD, 3, mish_slope(a, b, c), mish_slope_scalar(a, b, c))
 
 #define SQRT_HALF 0.70710678118654752440f
 #define GAUSSIAN_PEAK 0.39894228040143267794f /* 1 / sqrt(2 pi) */
