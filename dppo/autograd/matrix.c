@@ -28,41 +28,63 @@ static operand blas_operand(dppo_cx *cx, const dppo_tensor *x, bool rows_first, 
     return (operand){dppo_packed(cx, "matmul", x), !rows_first, columns};
 }
 
+/* out (M, N), contiguous, = a (M, K) b (K, N) added to `start` (N) in every row, or where that is NULL to
+ * beta out. */
+typedef struct product {
+    float *out;
+    const dppo_tensor *a, *b;
+    float beta;
+    const float *start;
+} product;
+
+static bool multiply(dppo_cx *cx, const product *p);
+
 /* The same with rows of zeros below `a`, so many that the product is not a small one. */
-static bool multiply_padded(dppo_cx *cx, float *out, const dppo_tensor *a, const dppo_tensor *b, float beta) {
-    int64_t M = a->shape[0], K = a->shape[1], N = b->shape[1], rows = M;
+static bool multiply_padded(dppo_cx *cx, const product *p) {
+    int64_t M = p->a->shape[0], K = p->a->shape[1], N = p->b->shape[1], rows = M;
     while (dppo_kernel_gemm_is_small(rows, N, K))
         rows += M;
     float *wide = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(rows * (K + N)) * sizeof(float));
     if (!wide) return dppo_context_fail(cx, DPPO_NO_MEMORY, "matmul: out of memory"), false;
     float *result = wide + rows * K;
     dppo_tensor padded = {.dtype = DPPO_F32, .ndim = 2, .shape = {rows, K}, .stride = {K, 1}, .data = wide};
-    dppo_tensor_pack(a, wide);
+    dppo_tensor_pack(p->a, wide);
     memset(wide + M * K, 0, (size_t)((rows - M) * K) * sizeof(float));
-    memcpy(result, out, (size_t)(M * N) * sizeof(float));
-    memset(result + M * N, 0, (size_t)((rows - M) * N) * sizeof(float));
-    if (!dppo_multiply_into(cx, result, &padded, b, beta)) return false;
-    memcpy(out, result, (size_t)(M * N) * sizeof(float));
+    if (!p->start) {
+        memcpy(result, p->out, (size_t)(M * N) * sizeof(float));
+        memset(result + M * N, 0, (size_t)((rows - M) * N) * sizeof(float));
+    }
+    if (!multiply(cx, &(product){result, &padded, p->b, p->beta, p->start})) return false;
+    memcpy(p->out, result, (size_t)(M * N) * sizeof(float));
     return true;
 }
 
-/* out (M, N), contiguous, = beta out + a (M, K) b (K, N), any strides. */
-bool dppo_multiply_into(dppo_cx *cx, float *out, const dppo_tensor *a, const dppo_tensor *b, float beta) {
-    int64_t M = a->shape[0], K = a->shape[1], N = b->shape[1];
-    if (a->stride[1] == 1 && dppo_rows_pads(dppo_context_rows(cx), M, N, K))
-        return multiply_padded(cx, out, a, b, beta);
-    /* A single column is column-major as it stands; everything else is computed as its transpose. */
+/* A single column is column-major as it stands; everything else is computed as its transpose:
+ * column-major (m, n) = x y is row-major (n, m) = y' x'. */
+static bool multiply(dppo_cx *cx, const product *p) {
+    int64_t M = p->a->shape[0], K = p->a->shape[1], N = p->b->shape[1];
+    if (p->a->stride[1] == 1 && dppo_rows_pads(dppo_context_rows(cx), M, N, K)) return multiply_padded(cx, p);
     bool rows_first = N != 1;
-    const dppo_tensor *first = rows_first ? b : a, *second = rows_first ? a : b;
+    const dppo_tensor *first = rows_first ? p->b : p->a, *second = rows_first ? p->a : p->b;
     int64_t m = rows_first ? N : M, n = rows_first ? M : N;
     operand x = blas_operand(cx, first, rows_first, m, K), y = blas_operand(cx, second, rows_first, K, n);
     if (!x.data || !y.data) return false;
-    /* column-major (m, n) = x y is row-major (n, m) = y' x' */
     if (n == 1) y.ld = y.transpose ? y.ld : (K > 1 ? K : 1);
     if (K == 1) x.ld = x.transpose ? x.ld : m, y.ld = y.transpose ? n : y.ld;
     if (m == 1 && x.transpose) x.ld = K > 1 ? K : 1;
-    dppo_kernel_gemm(y.transpose, x.transpose, n, m, K, y.data, y.ld, x.data, x.ld, beta, out, m);
+    for (int64_t i = 0; p->start && !rows_first && i < M; i++)
+        p->out[i] = *p->start;
+    if (p->start && rows_first)
+        dppo_kernel_gemm_from(y.transpose, x.transpose, n, m, K, y.data, y.ld, x.data, x.ld, p->start, p->out,
+                              m);
+    else
+        dppo_kernel_gemm(y.transpose, x.transpose, n, m, K, y.data, y.ld, x.data, x.ld,
+                         p->start ? 1.0f : p->beta, p->out, m);
     return true;
+}
+
+bool dppo_multiply_into(dppo_cx *cx, float *out, const dppo_tensor *a, const dppo_tensor *b, float beta) {
+    return multiply(cx, &(product){out, a, b, beta, NULL});
 }
 
 static bool check_matrices(dppo_cx *cx, const char *name, const dppo_tensor *a, const dppo_tensor *b) {
@@ -131,11 +153,10 @@ static dppo_tensor *addmm(dppo_cx *cx, dppo_tensor *x, dppo_tensor *weight, dppo
     int64_t M = x->shape[0], N = weight->shape[0];
     dppo_tensor *out = start ? dppo_result(cx, DPPO_F32, 2, (int64_t[]){M, N}) : NULL;
     if (!out) return NULL;
-    dppo_kernel_fill_rows(M, N, dppo_f32(out), start);
     dppo_tensor across = *weight;
     across.shape[0] = weight->shape[1], across.shape[1] = weight->shape[0];
     across.stride[0] = weight->stride[1], across.stride[1] = weight->stride[0];
-    if (!dppo_multiply_into(cx, dppo_f32(out), x, &across, 1.0f)) return NULL;
+    if (!multiply(cx, &(product){dppo_f32(out), x, &across, 1.0f, start})) return NULL;
     (void)dppo_record(cx, "linear", out, 3, (dppo_tensor *[]){x, weight, bias}, addmm_backward);
     return out;
 }

@@ -174,23 +174,6 @@ void dppo_kernel_column_sums_end(const float *state, int64_t N, float *out) {
     }
 }
 
-typedef struct fill_job {
-    int64_t N;
-    float *out;
-    const float *row;
-} fill_job;
-
-static void fill_chunk(void *context, int64_t begin, int64_t end) {
-    const fill_job *job = context;
-    for (int64_t i = begin; i < end; i++)
-        memcpy(job->out + i * job->N, job->row, (size_t)job->N * sizeof(float));
-}
-
-void dppo_kernel_fill_rows(int64_t M, int64_t N, float *out, const float *row) {
-    fill_job job = {N, out, row};
-    dppo_parallel_for(M, 1 + MAP_GRAIN / (N + 1), fill_chunk, &job);
-}
-
 typedef struct row_job {
     int64_t N;
     float *out, *mean, *rstd;

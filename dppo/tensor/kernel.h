@@ -116,13 +116,15 @@ void dppo_kernel_softmax_grad_columns(int64_t outer, int64_t N, int64_t columns,
 void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y,
                               bool logarithm);
 
-/* Every row of out (M, N) becomes `row` (N). */
-void dppo_kernel_fill_rows(int64_t M, int64_t N, float *out, const float *row);
-
 /* Row-major C (M, N) = beta C + op(A) (M, K) op(B) (K, N), op the transposition where the flag is set;
  * OpenBLAS in one thread per call, spread over the workers where that was shown to keep every bit. */
 void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
                       int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+
+/* The same with `start` (N) in every row of C before the sum. */
+void dppo_kernel_gemm_from(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K,
+                           const float *A, int64_t lda, const float *B, int64_t ldb, const float *start,
+                           float *C, int64_t ldc);
 
 /* Whether, for products of this kind, C += A' B over consecutive chunks of `rows` rows of A and B equals one
  * product over all of them in every bit; and whether so few rows make OpenBLAS use its kernels for small

@@ -13,11 +13,14 @@ typedef struct gemm {
     const float *A, *B;
     float beta;
     float *C;
+    const float *start; /* (N): what every row of C begins with; NULL: what it holds, times beta */
 } gemm;
 
 /* Rows [begin, end) of C. */
 static void gemm_rows(const gemm *g, int64_t begin, int64_t end) {
     const float *A = g->A + (g->transpose_a ? begin : begin * g->lda);
+    for (int64_t i = begin; g->start != NULL && i < end; i++)
+        memcpy(g->C + i * g->ldc, g->start, (size_t)g->N * sizeof(float));
     cblas_sgemm(CblasRowMajor, g->transpose_a ? CblasTrans : CblasNoTrans,
                 g->transpose_b ? CblasTrans : CblasNoTrans, (blasint)(end - begin), (blasint)g->N,
                 (blasint)g->K, 1.0f, A, (blasint)g->lda, g->B, (blasint)g->ldb, g->beta,
@@ -51,6 +54,7 @@ static void gemm_columns(const gemm *g, int64_t begin, int64_t end) {
     part.N = end - begin;
     part.B += g->transpose_b ? begin * g->ldb : begin;
     part.C += begin;
+    if (part.start != NULL) part.start += begin;
     gemm_rows(&part, 0, g->M);
 }
 
@@ -76,6 +80,7 @@ static void split_chunk(void *context, int64_t begin, int64_t end) {
 /* Whether chunks equal the whole in every bit; of rows, two and a half are tried. */
 static bool split_is_exact(const gemm *like, int64_t grain, bool columns) {
     gemm g = *like;
+    g.start = NULL; /* C holds something */
     if (!columns) g.M = 2 * grain + grain / 2 - 5;
     g.K = g.K < MAX_PROBE_K ? g.K : MAX_PROBE_K + g.K % 64;
     g.lda = g.transpose_a ? g.M : g.K;
@@ -126,7 +131,7 @@ static bool known_exact(const gemm *g, int64_t grain, bool columns) {
  * whole of M where a trial saw a bit change. The sum over k is never split. */
 static int64_t grain_for(const gemm *g) {
     if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 16 * small_product) return g->M;
-    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 480 : 128;
+    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 960 : 128;
     if (grain * g->N * g->K <= 2 * small_product) return g->M;
     return known_exact(g, grain, false) ? grain : g->M;
 }
@@ -152,7 +157,7 @@ static bool chunks_accumulate(int64_t M, int64_t N, int64_t rows) {
     float *A = memory, *B = A + a, *whole = B + b, *parts = whole + c;
     fill(A, a, 1);
     fill(B, b, 2);
-    gemm g = {true, false, M, N, K, M, N, N, A, B, 0.0f, whole};
+    gemm g = {true, false, M, N, K, M, N, N, A, B, 0.0f, whole, NULL};
     gemm_rows(&g, 0, M);
     g.beta = 1.0f, g.C = parts;
     for (int64_t i = 0; i < 2; i++) {
@@ -169,19 +174,34 @@ bool dppo_kernel_gemm_accumulates(int64_t M, int64_t N, int64_t rows) {
     return !dppo_kernel_gemm_is_small(M, N, rows) && chunks_accumulate(M, N, rows);
 }
 
-void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
-                      int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    if (M == 0 || N == 0) return;
-    gemm g = {transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C};
-    if (K == 0) {
-        for (int64_t i = 0; i < M; i++)
-            for (int64_t j = 0; j < N; j++)
-                C[i * ldc + j] = beta == 0.0f ? 0.0f : beta * C[i * ldc + j];
+static void scale_all(const gemm *g) {
+    for (int64_t i = 0; i < g->M; i++)
+        for (int64_t j = 0; j < g->N; j++)
+            g->C[i * g->ldc + j] = g->start          ? g->start[j]
+                                   : g->beta == 0.0f ? 0.0f
+                                                     : g->beta * g->C[i * g->ldc + j];
+}
+
+static void multiply(const gemm *g) {
+    if (g->M == 0 || g->N == 0) return;
+    if (g->K == 0) {
+        scale_all(g);
         return;
     }
-    gemm_split rows = {&g, grain_for(&g), false}, columns = {&g, column_grain_for(&g), true};
-    gemm_split *split = columns.grain < N ? &columns : &rows;
+    gemm_split rows = {g, grain_for(g), false}, columns = {g, column_grain_for(g), true};
+    gemm_split *split = columns.grain < g->N ? &columns : &rows;
     dppo_parallel_for(split_size(split) / split->grain, 1, split_chunk, split);
+}
+
+void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
+                      int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
+    multiply(&(gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C, NULL});
+}
+
+void dppo_kernel_gemm_from(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K,
+                           const float *A, int64_t lda, const float *B, int64_t ldb, const float *start,
+                           float *C, int64_t ldc) {
+    multiply(&(gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, 1.0f, C, start});
 }
 
 float dppo_kernel_dot(int64_t n, const float *a, const float *b) {
