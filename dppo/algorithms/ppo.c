@@ -35,7 +35,8 @@ static dppo_status read_options(dppo_ppo_options *options, const dppo_config *co
 dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config) {
     DPPO_TRY(read_options(&ppo->options, config));
     ppo->chunks = dppo_rows_new();
-    if (!ppo->chunks) return dppo_fail(DPPO_NO_MEMORY, "no memory for a learner");
+    ppo->states = dppo_rows_new();
+    if (!ppo->chunks || !ppo->states) return dppo_fail(DPPO_NO_MEMORY, "no memory for a learner");
     DPPO_TRY(dppo_agent_base_init(&ppo->base, config));
     return ppo->options.reward_scale_running
                ? dppo_reward_scaler_init(&ppo->scaler, ppo->options.n_envs, 10.0, 0.99, false)
@@ -77,6 +78,7 @@ void dppo_ppo_release(dppo_agent *agent) {
     dppo_trained_free(&ppo->eta);
     dppo_reward_scaler_free(&ppo->scaler);
     dppo_rows_free(ppo->chunks);
+    dppo_rows_free(ppo->states);
     dppo_agent_base_release(agent);
 }
 
@@ -270,8 +272,7 @@ static double value_of(dppo_context *cx, dppo_tensor *scalar) {
     return scalar ? dppo_item(cx, scalar) : 0;
 }
 
-/* pg + entropy * ent_coef + v * vf_coef + bc * bc_loss_coeff */
-static dppo_tensor *total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss) {
+dppo_tensor *dppo_ppo_total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss) {
     dppo_context *cx = ppo->base.learning;
     dppo_tensor *total =
         dppo_add(cx, loss->pg_loss, dppo_mul_scalar(cx, loss->entropy_loss, ppo->options.ent_coef));
@@ -281,7 +282,7 @@ static dppo_tensor *total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss) {
     return total;
 }
 
-static void zero_grad(dppo_ppo *ppo) {
+void dppo_ppo_zero_grad(dppo_ppo *ppo) {
     dppo_optimizer_zero_grad(ppo->actor.optimizer);
     dppo_optimizer_zero_grad(ppo->critic.optimizer);
     if (ppo->eta.optimizer) dppo_optimizer_zero_grad(ppo->eta.optimizer);
@@ -313,154 +314,12 @@ static dppo_status finish_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, dppo_te
 }
 
 dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row) {
-    dppo_tensor *total = total_loss(ppo, loss);
+    dppo_tensor *total = dppo_ppo_total_loss(ppo, loss);
     dppo_lap(&ppo->watch, &ppo->watch.spent.forward_seconds);
-    zero_grad(ppo);
+    dppo_ppo_zero_grad(ppo);
     DPPO_TRY(dppo_backward(ppo->base.learning, 1, &total, NULL));
     dppo_lap(&ppo->watch, &ppo->watch.spent.backward_seconds);
     return finish_step(ppo, loss, total, train_actor, row);
-}
-
-/* -- a minibatch in chunks of rows
- * ---------------------------------------------------------------------------------------- */
-
-/* d total / d surrogate and d total / d value_error of each of B rows: (B) each, whatever the terms are, for
- * the total is linear in them. */
-static dppo_status cotangents_of_terms(dppo_ppo *ppo, int64_t batch, dppo_tensor *cotangents[2]) {
-    dppo_context *cx = ppo->base.learning;
-    dppo_ppo_loss loss;
-    dppo_ppo_terms terms;
-#define ZEROS(name) terms.name = dppo_zeros(cx, DPPO_F32, 1, &batch);
-    DPPO_PPO_TERMS(ZEROS)
-#undef ZEROS
-    DPPO_TRY(dppo_context_status(cx));
-    dppo_tensor *leaves[2] = {terms.surrogate, terms.value_error};
-    leaves[0]->requires_grad = leaves[1]->requires_grad = true;
-    DPPO_TRY(dppo_ppo_loss_of_terms(cx, &terms, &loss));
-    dppo_tensor *total = total_loss(ppo, &loss);
-    DPPO_TRY(dppo_grad(cx, 1, &total, NULL, 2, leaves, false, cotangents));
-    for (int i = 0; i < 2; i++)
-        if (!(cotangents[i] = dppo_contiguous(cx, cotangents[i]))) return dppo_context_status(cx);
-    return DPPO_OK;
-}
-
-/* Rows [begin, begin + count) into the terms of the whole minibatch, which take their shape from the first
- * rows. */
-static void keep_terms(const dppo_ppo_terms *chunk, int64_t begin, int64_t batch, dppo_ppo_terms *whole) {
-#define KEEP(name)                                                                                           \
-    if (begin == 0) {                                                                                        \
-        whole->name->ndim = chunk->name->ndim;                                                               \
-        for (int d = chunk->name->ndim - 1, stride = 1; d >= 0; d--) {                                       \
-            whole->name->shape[d] = d == 0 ? batch : chunk->name->shape[d];                                  \
-            whole->name->stride[d] = stride;                                                                 \
-            stride *= (int)chunk->name->shape[d];                                                            \
-        }                                                                                                    \
-    }                                                                                                        \
-    dppo_tensor_pack(chunk->name, dppo_f32(whole->name) + begin * (dppo_numel(whole->name) / batch));
-    DPPO_PPO_TERMS(KEEP)
-#undef KEEP
-}
-
-/* Forward and backward of one chunk. */
-static dppo_status run_chunk(dppo_ppo *ppo, const dppo_ppo_data *data, const dppo_ppo_minibatch *minibatch,
-                             const void *shaped, int64_t begin, int64_t count, int64_t batch,
-                             dppo_tensor *const cotangents[2], dppo_ppo_terms *whole) {
-    dppo_context *cx = ppo->base.learning;
-    dppo_ppo_terms terms = {0};
-    dppo_rows_set(cx, ppo->chunks, batch, begin, count);
-    DPPO_TRY(minibatch->terms(ppo, data, shaped, begin, count, &terms));
-    dppo_lap(&ppo->watch, &ppo->watch.spent.forward_seconds);
-    dppo_tensor *outputs[2] = {terms.surrogate, terms.value_error};
-    dppo_tensor *gradients[2] = {dppo_narrow(cx, cotangents[0], 0, begin, count),
-                                 dppo_narrow(cx, cotangents[1], 0, begin, count)};
-    DPPO_TRY(dppo_backward(cx, 2, outputs, gradients));
-    keep_terms(&terms, begin, batch, whole);
-    dppo_lap(&ppo->watch, &ppo->watch.spent.backward_seconds);
-    return DPPO_OK;
-}
-
-/* The gradients of a minibatch and its losses; bitwise what the whole would give. */
-static dppo_status gradients_in_chunks(dppo_ppo *ppo, const dppo_ppo_data *data,
-                                       const dppo_ppo_minibatch *minibatch, dppo_tensor *indices,
-                                       dppo_ppo_loss *loss) {
-    dppo_context *cx = ppo->base.learning;
-    int64_t batch = dppo_numel(indices), count, wide = batch * ppo->base.horizon_steps * ppo->base.action_dim;
-    dppo_tensor *cotangents[2];
-    dppo_ppo_terms whole;
-    void *shaped = NULL;
-    DPPO_TRY(minibatch->shape(ppo, data, indices, &shaped));
-    DPPO_TRY(cotangents_of_terms(ppo, batch, cotangents));
-#define ROOM(name) whole.name = dppo_result(cx, DPPO_F32, 1, &wide);
-    DPPO_PPO_TERMS(ROOM)
-#undef ROOM
-    DPPO_TRY(dppo_context_status(cx));
-    zero_grad(ppo);
-    dppo_context_mark mark = dppo_context_position(cx);
-    for (int64_t i = 0; i < dppo_rows_count(batch); i++) {
-        int64_t begin = dppo_rows_chunk(batch, i, &count);
-        DPPO_TRY(run_chunk(ppo, data, minibatch, shaped, begin, count, batch, cotangents, &whole));
-        dppo_context_rewind(cx, mark);
-    }
-    DPPO_TRY(dppo_rows_finish(cx, ppo->chunks));
-    dppo_lap(&ppo->watch, &ppo->watch.spent.backward_seconds);
-    return dppo_ppo_loss_of_terms(cx, &whole, loss);
-}
-
-static int64_t gather_gradients(const dppo_trained *trained, float *into) {
-    int64_t at = 0;
-    for (size_t i = 0; i < trained->count; i++) {
-        const dppo_tensor *grad = trained->parameters[i]->grad;
-        int64_t count = dppo_numel(trained->parameters[i]);
-        if (into && grad) memcpy(into + at, grad->data, (size_t)count * sizeof(float));
-        at += count;
-    }
-    return at;
-}
-
-/* Two and a half chunks, whole and in chunks: the gradients must be the same in every bit. */
-static dppo_status chunks_are_exact(dppo_ppo *ppo, const dppo_ppo_data *data,
-                                    const dppo_ppo_minibatch *minibatch, dppo_tensor *permutation,
-                                    bool *exact) {
-    dppo_context *cx = ppo->base.learning;
-    int64_t length = 2 * DPPO_ROWS_CHUNK + DPPO_ROWS_CHUNK / 2 - 5;
-    int64_t actor = gather_gradients(&ppo->actor, NULL), total = actor + gather_gradients(&ppo->critic, NULL);
-    float *gradients = calloc((size_t)(2 * total), sizeof *gradients);
-    if (!gradients) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
-    dppo_status status = DPPO_OK;
-    for (int chunked = 0; chunked < 2 && status == DPPO_OK; chunked++) {
-        dppo_ppo_loss loss = {0};
-        dppo_context_reset(cx);
-        dppo_tensor *indices = dppo_from_i64(cx, 1, &length, dppo_i64(permutation));
-        if (chunked) {
-            status = gradients_in_chunks(ppo, data, minibatch, indices, &loss);
-        } else {
-            status = minibatch->loss(ppo, data, indices, &loss);
-            dppo_tensor *sum = total_loss(ppo, &loss);
-            zero_grad(ppo);
-            if (status == DPPO_OK) status = dppo_backward(cx, 1, &sum, NULL);
-        }
-        (void)gather_gradients(&ppo->actor, gradients + chunked * total);
-        (void)gather_gradients(&ppo->critic, gradients + chunked * total + actor);
-    }
-    *exact =
-        status == DPPO_OK && memcmp(gradients, gradients + total, (size_t)total * sizeof *gradients) == 0;
-    free(gradients);
-    return status == DPPO_MISSING ? DPPO_OK : status;
-}
-
-/* Decides, with the first data, whether minibatches are evaluated in chunks. */
-static dppo_status check_chunks(dppo_ppo *ppo, const dppo_ppo_data *data, const dppo_ppo_minibatch *minibatch,
-                                dppo_tensor *permutation) {
-    int64_t batch = ppo->options.batch_size, total = dppo_numel(permutation);
-    bool worth_it = dppo_rows_count(batch < total ? batch : total) >= 3;
-    if (!worth_it || !minibatch->terms || ppo->minibatches != DPPO_CHUNKS_UNKNOWN) return DPPO_OK;
-    bool exact = false;
-    DPPO_TRY(chunks_are_exact(ppo, data, minibatch, permutation, &exact));
-    ppo->minibatches = exact ? DPPO_IN_CHUNKS : DPPO_WHOLE;
-    if (!exact)
-        dppo_log_line(
-            "update: minibatches are evaluated whole, in chunks gradients would differ in some bits");
-    return DPPO_OK;
 }
 
 /* Gradients and step of one minibatch. */
@@ -472,8 +331,8 @@ static dppo_status run_minibatch(dppo_ppo *ppo, const dppo_ppo_data *data,
         DPPO_TRY(minibatch->loss(ppo, data, indices, &loss));
         return dppo_ppo_step(ppo, &loss, train_actor, row);
     }
-    DPPO_TRY(gradients_in_chunks(ppo, data, minibatch, indices, &loss));
-    dppo_tensor *total = total_loss(ppo, &loss);
+    DPPO_TRY(dppo_ppo_gradients_in_chunks(ppo, data, minibatch, indices, &loss));
+    dppo_tensor *total = dppo_ppo_total_loss(ppo, &loss);
     dppo_lap(&ppo->watch, &ppo->watch.spent.forward_seconds);
     return finish_step(ppo, &loss, total, train_actor, row);
 }
@@ -534,7 +393,7 @@ dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *dat
     dppo_status status = DPPO_OK;
     for (int64_t epoch = 0; epoch < ppo->options.update_epochs && !state.stop && status == DPPO_OK; epoch++) {
         status = dppo_draw_randperm(ppo->base.generator, permutation);
-        if (status == DPPO_OK) status = check_chunks(ppo, data, minibatch, permutation);
+        if (status == DPPO_OK) status = dppo_ppo_check_chunks(ppo, data, minibatch, permutation);
         if (status == DPPO_OK) status = run_epoch(ppo, itr, data, permutation, minibatch, trace, &state);
     }
     dppo_tensor_free(permutation);

@@ -30,7 +30,7 @@ typedef struct dppo_ppo {
     int64_t eta_update_interval; /* minibatches */
     dppo_module *critic_module;  /* borrowed from the model */
     dppo_reward_scaler scaler;
-    dppo_rows *chunks; /* owned */
+    dppo_rows *chunks, *states; /* owned; of minibatches, and of the critic's states in them */
     dppo_ppo_chunking minibatches, values, logprobs;
     dppo_stopwatch watch; /* of the update under way; dppo_ppo_prepare() starts it */
 } dppo_ppo;
@@ -72,15 +72,28 @@ dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t
                              const dppo_ppo_policy *policy, dppo_ppo_data *data);
 
 /* The loss of one minibatch: `indices` (B) picks rows, or (row, denoising step) pairs. Where it can be taken
- * apart, large minibatches are evaluated in chunks of rows (autograd/rows.h): `shape` looks at the whole
- * minibatch and keeps what it found in the arena, `terms` evaluates rows [begin, begin + count) of it; else
- * they are NULL. */
+ * apart, large minibatches are evaluated in chunks of rows (ppo_chunks.c), else the others are NULL:
+ * - `shape` looks at the whole minibatch, keeps what it found in the arena, and says which row of the data
+ * each index belongs to: *rows (B), int64;
+ * - `terms` evaluates rows [begin, begin + count) of it, with these newvalues (count) if they are not NULL;
+ * - `value_error` is that term of values alone, all (n). */
 typedef struct dppo_ppo_minibatch {
     dppo_status (*loss)(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices, dppo_ppo_loss *loss);
-    dppo_status (*shape)(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices, void **shaped);
+    dppo_status (*shape)(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices, void **shaped,
+                         dppo_tensor **rows);
     dppo_status (*terms)(dppo_ppo *ppo, const dppo_ppo_data *data, const void *shaped, int64_t begin,
-                         int64_t count, dppo_ppo_terms *terms);
+                         int64_t count, dppo_tensor *newvalues, dppo_ppo_terms *terms);
+    dppo_tensor *(*value_error)(dppo_ppo *ppo, dppo_tensor *newvalues, dppo_tensor *oldvalues,
+                                dppo_tensor *returns);
 } dppo_ppo_minibatch;
+
+/* The gradients of a minibatch and its losses; bitwise what the whole would give. */
+dppo_status dppo_ppo_gradients_in_chunks(dppo_ppo *ppo, const dppo_ppo_data *data,
+                                         const dppo_ppo_minibatch *minibatch, dppo_tensor *indices,
+                                         dppo_ppo_loss *loss);
+/* Decides, with the first data, whether minibatches are evaluated in chunks: ppo->minibatches. */
+dppo_status dppo_ppo_check_chunks(dppo_ppo *ppo, const dppo_ppo_data *data,
+                                  const dppo_ppo_minibatch *minibatch, dppo_tensor *permutation);
 
 /* The epochs of an iteration over `total` indices: one permutation an epoch, whole minibatches only (at least
  * one), KL stop. Fills the metrics a PPO update has. */
@@ -88,6 +101,9 @@ dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *dat
                             const dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics,
                             dppo_trace *trace);
 
+/* pg + entropy * ent_coef + v * vf_coef + bc * bc_loss_coeff */
+dppo_tensor *dppo_ppo_total_loss(const dppo_ppo *ppo, const dppo_ppo_loss *loss);
+void dppo_ppo_zero_grad(dppo_ppo *ppo);
 /* The sum of the losses with their coefficients, its gradient, and the step of both optimizers (of the actor
  * only with train_actor); the row gets the numbers. */
 dppo_status dppo_ppo_step(dppo_ppo *ppo, const dppo_ppo_loss *loss, bool train_actor, dppo_trace_row *row);

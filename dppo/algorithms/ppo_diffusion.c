@@ -119,7 +119,7 @@ static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo
 }
 
 static dppo_status minibatch_shape(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
-                                   void **shaped) {
+                                   void **shaped, dppo_tensor **rows) {
     dppo_context *cx = ppo->base.learning;
     int64_t steps = dppo_diffusion_ft_denoising_steps(ppo->base.model);
     pairs *p = *shaped = dppo_arena_alloc(dppo_context_arena(cx), sizeof *p);
@@ -127,11 +127,13 @@ static dppo_status minibatch_shape(dppo_ppo *ppo, const dppo_ppo_data *data, dpp
     DPPO_TRY(split_pairs(cx, indices, data->rows, steps, p));
     p->shaped.advantages = dppo_ppo_rows(ppo, data->advantages, data->rows, p->row, 1, NULL);
     p->shaped.denoising_inds = p->step;
+    *rows = p->row;
     return dppo_ppo_diffusion_shape(cx, ppo->base.model, &p->shaped);
 }
 
 static dppo_status minibatch_terms(dppo_ppo *ppo, const dppo_ppo_data *data, const void *shaped,
-                                   int64_t begin, int64_t count, dppo_ppo_terms *terms) {
+                                   int64_t begin, int64_t count, dppo_tensor *newvalues,
+                                   dppo_ppo_terms *terms) {
     dppo_context *cx = ppo->base.learning;
     const pairs *all = shaped;
     pairs p = {.index = dppo_narrow(cx, all->index, 0, begin, count),
@@ -143,8 +145,15 @@ static dppo_status minibatch_terms(dppo_ppo *ppo, const dppo_ppo_data *data, con
     dppo_ppo_diffusion_batch batch = gather(ppo, data, &p);
     batch.shaped_advantages = dppo_narrow(cx, all->shaped.shaped_advantages, 0, begin, count);
     batch.clip_coef = dppo_narrow(cx, all->shaped.clip_coef, 0, begin, count);
+    batch.newvalues = newvalues;
     return dppo_ppo_diffusion_terms(cx, ppo->base.model, &batch, ((const ppo_diffusion *)ppo)->reward_horizon,
                                     terms);
+}
+
+static dppo_tensor *value_error(dppo_ppo *ppo, dppo_tensor *newvalues, dppo_tensor *oldvalues,
+                                dppo_tensor *returns) {
+    return dppo_clipped_value_error(ppo->base.learning, newvalues, oldvalues, returns,
+                                    dppo_diffusion_of(ppo->base.model)->clip_vloss_coef);
 }
 
 /* The loss of behaviour cloning samples the whole minibatch at once; of the entropy, where eta learns, no
@@ -153,7 +162,8 @@ static dppo_ppo_minibatch minibatch_of(const dppo_ppo *ppo) {
     dppo_ppo_minibatch minibatch = {.loss = minibatch_loss};
     bool eta_learns = dppo_diffusion_of(ppo->base.model)->learn_eta;
     if (!ppo->options.use_bc_loss && !eta_learns)
-        minibatch.shape = minibatch_shape, minibatch.terms = minibatch_terms;
+        minibatch.shape = minibatch_shape, minibatch.terms = minibatch_terms,
+        minibatch.value_error = value_error;
     return minibatch;
 }
 

@@ -2,6 +2,7 @@
  * memory. */
 #include "autograd/dims.h"
 #include "autograd/integers.h"
+#include "base/pool.h"
 
 #include <string.h>
 
@@ -328,6 +329,24 @@ static void index_select_backward(dppo_context *cx, const dppo_node *node, dppo_
     gradients[0] = index_add(cx, node->inputs[0], saved->dim, saved->index, gradient);
 }
 
+/* Runs of `size` bytes: number o count + i of `to` is number o from_count + index[i] of `from`. */
+typedef struct gather_job {
+    const unsigned char *from;
+    unsigned char *to;
+    const int64_t *index;
+    int64_t count, from_count;
+    size_t size;
+} gather_job;
+
+static void gather_chunk(void *context, int64_t begin, int64_t end) {
+    const gather_job *job = context;
+    for (int64_t at = begin; at < end; at++) {
+        int64_t outer = at / job->count, i = at % job->count;
+        memcpy(job->to + (size_t)at * job->size,
+               job->from + (size_t)(outer * job->from_count + job->index[i]) * job->size, job->size);
+    }
+}
+
 dppo_tensor *dppo_index_select(dppo_cx *cx, dppo_tensor *input, int dim, dppo_tensor *index) {
     int64_t shape[DPPO_MAX_DIMS], outer, inner;
     if (!input || !index || !dppo_wrap_dim(cx, "index_select", input->ndim, &dim)) return NULL;
@@ -341,13 +360,10 @@ dppo_tensor *dppo_index_select(dppo_cx *cx, dppo_tensor *input, int dim, dppo_te
     dppo_tensor *out = dppo_result(cx, input->dtype, input->ndim, shape);
     if (!out) return NULL;
     blocks(out, dim, &outer, &inner);
-    size_t run = (size_t)inner * dppo_dtype_size(input->dtype);
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t i = 0; i < shape[dim]; i++)
-            memcpy((unsigned char *)out->data + (size_t)(o * shape[dim] + i) * run,
-                   (const unsigned char *)packed->data +
-                       (size_t)(o * input->shape[dim] + dppo_i64(at)[i]) * run,
-                   run);
+    enum { BYTES = 1 << 16 }; /* that are worth a thread */
+    gather_job job = {packed->data, out->data,         dppo_i64(at),
+                      shape[dim],   input->shape[dim], (size_t)inner * dppo_dtype_size(input->dtype)};
+    dppo_parallel_for(outer * shape[dim], 1 + BYTES / ((int64_t)job.size + 1), gather_chunk, &job);
     save_index(cx, dppo_record(cx, "index_select", out, 1, &packed, index_select_backward), dim, at);
     return out;
 }

@@ -19,6 +19,7 @@ enum { MAX_LAYERS = 64 };
 
 struct dppo_rows {
     int64_t total, begin, count;
+    dppo_tensor *index; /* of repeated rows: borrowed; else NULL */
     layer_sums layers[MAX_LAYERS];
     int layer_count;
     bool incomplete; /* a gradient came that is not a linear layer's */
@@ -56,10 +57,16 @@ void dppo_rows_set(dppo_context *cx, dppo_rows *rows, int64_t total, int64_t beg
     rows->total = total;
     rows->begin = begin;
     rows->count = count;
+    rows->index = NULL;
     if (begin > 0) return;
     rows->incomplete = false;
     for (int i = 0; i < rows->layer_count; i++)
         rows->layers[i].done = 0;
+}
+
+void dppo_rows_set_repeated(dppo_context *cx, dppo_rows *rows, int64_t count, dppo_tensor *index) {
+    dppo_rows_set(cx, rows, dppo_numel(index), 0, count);
+    rows->index = index;
 }
 
 void dppo_rows_refuse(dppo_rows *rows) {
@@ -130,20 +137,45 @@ static bool add_weight(dppo_cx *cx, layer_sums *layer, float *g, float *x, int64
     return dW && dppo_multiply_into(cx, dW, &a, &b, 1.0f);
 }
 
-static dppo_status add_chunk(dppo_cx *cx, dppo_rows *rows, layer_sums *layer, float *x, float *g) {
-    DPPO_TRY(make_room(layer, rows->total));
+/* Rows [begin, begin + count) of the batch. */
+static dppo_status add_chunk(dppo_cx *cx, int64_t total, int64_t begin, int64_t count, layer_sums *layer,
+                             float *x, float *g) {
     if (cascades(layer)) {
-        if (layer->done == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
-        dppo_kernel_column_sums(layer->levels, layer->N, g, rows->total, rows->begin, rows->count);
+        if (begin == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
+        dppo_kernel_column_sums(layer->levels, layer->N, g, total, begin, count);
     }
     if (layer->keep_x)
-        memcpy(layer->x + layer->done * layer->K, x, (size_t)(rows->count * layer->K) * sizeof(float));
-    else if (!add_weight(cx, layer, g, x, rows->count))
+        memcpy(layer->x + begin * layer->K, x, (size_t)(count * layer->K) * sizeof(float));
+    else if (!add_weight(cx, layer, g, x, count))
         return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
-    if (layer->keep_g)
-        memcpy(layer->g + layer->done * layer->N, g, (size_t)(rows->count * layer->N) * sizeof(float));
-    layer->done += rows->count;
+    if (layer->keep_g) memcpy(layer->g + begin * layer->N, g, (size_t)(count * layer->N) * sizeof(float));
+    layer->done = begin + count;
     return DPPO_OK;
+}
+
+/* The rows of the batch one chunk after the other, each gathered from those it consists of. */
+static dppo_status add_repeated(dppo_cx *cx, const dppo_rows *rows, layer_sums *layer, dppo_tensor *x,
+                                dppo_tensor *g) {
+    dppo_context_mark mark = dppo_context_position(cx);
+    int64_t count;
+    for (int64_t i = 0; i < dppo_rows_count(rows->total); i++) {
+        int64_t begin = dppo_rows_chunk(rows->total, i, &count);
+        dppo_tensor *index = dppo_narrow(cx, rows->index, 0, begin, count);
+        const dppo_tensor *xs = dppo_index_select(cx, x, 0, index), *gs = dppo_index_select(cx, g, 0, index);
+        if (!xs || !gs) return dppo_context_status(cx);
+        DPPO_TRY(add_chunk(cx, rows->total, begin, count, layer, dppo_f32(xs), dppo_f32(gs)));
+        dppo_context_rewind(cx, mark);
+    }
+    return DPPO_OK;
+}
+
+static dppo_status add_rows(dppo_cx *cx, const dppo_rows *rows, layer_sums *layer, dppo_tensor *x,
+                            dppo_tensor *g) {
+    DPPO_TRY(make_room(layer, rows->total));
+    if (rows->index) return add_repeated(cx, rows, layer, x, g);
+    const dppo_tensor *xs = dppo_contiguous(cx, x), *gs = dppo_contiguous(cx, g);
+    if (!xs || !gs) return dppo_context_status(cx);
+    return add_chunk(cx, rows->total, rows->begin, rows->count, layer, dppo_f32(xs), dppo_f32(gs));
 }
 
 bool dppo_rows_add(dppo_cx *cx, dppo_tensor *weight, dppo_tensor *bias, dppo_tensor *x, dppo_tensor *g) {
@@ -151,12 +183,11 @@ bool dppo_rows_add(dppo_cx *cx, dppo_tensor *weight, dppo_tensor *bias, dppo_ten
     bool leaves = rows && !weight->node && !bias->node && weight->requires_grad && bias->requires_grad;
     if (!leaves || g->shape[0] != rows->count) return false;
     layer_sums *layer = find_layer(rows, weight, bias);
-    dppo_tensor *xs = dppo_contiguous(cx, x), *gs = dppo_contiguous(cx, g);
     if (!layer || layer->done != rows->begin) {
         rows->incomplete = true; /* too many layers, or one used twice */
         return false;
     }
-    if (!xs || !gs || add_chunk(cx, rows, layer, dppo_f32(xs), dppo_f32(gs)) != DPPO_OK)
+    if (add_rows(cx, rows, layer, x, g) != DPPO_OK)
         (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "backward: out of memory for the gradients of a batch");
     return true;
 }

@@ -31,6 +31,10 @@ int64_t dppo_rows_chunk(int64_t total, int64_t i, int64_t *count);
 /* From here on the context's tensors hold rows [begin, begin + count) of `total`; begin is 0, or where the
  * last chunk ended. rows NULL: whole batches again. */
 void dppo_rows_set(dppo_context *cx, dppo_rows *rows, int64_t total, int64_t begin, int64_t count);
+/* From here on they hold `count` rows of which the batch consists: its row i is number index[i] (total),
+ * int64. The network is evaluated once for rows that are alike, in one chunk; weights and biases get the sum
+ * that the whole batch would give. `index` is borrowed. */
+void dppo_rows_set_repeated(dppo_context *cx, dppo_rows *rows, int64_t count, dppo_tensor *index);
 /* After the last chunk's backward: what was kept is summed, `grad` of all weights and biases is complete. */
 dppo_status dppo_rows_finish(dppo_context *cx, dppo_rows *rows);
 

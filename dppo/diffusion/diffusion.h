@@ -201,6 +201,7 @@ typedef struct dppo_ppo_diffusion_batch {
     dppo_tensor *denoising_inds;                          /* (B) int64 in [0, K') */
     dppo_tensor *returns, *oldvalues, *advantages;        /* (B) */
     dppo_tensor *shaped_advantages, *clip_coef; /* (B), by dppo_ppo_diffusion_shape(), of whole minibatches */
+    dppo_tensor *newvalues;                     /* (B); NULL: the critic's, of cond */
 } dppo_ppo_diffusion_batch;
 
 /* The loss. reward_horizon: how many of the Ta steps count (the executed ones; the original's default is 4).

@@ -92,7 +92,8 @@ static void diagnose(dppo_cx *cx, dppo_tensor *logratio, dppo_tensor *clip_coef,
 
 static dppo_tensor *value_error(dppo_cx *cx, const dppo_diffusion *model, const dppo_ppo_diffusion_batch *b) {
     const int64_t flat[] = {-1};
-    dppo_tensor *newvalues = dppo_reshape(cx, dppo_critic_forward(cx, model->critic, b->cond), 1, flat);
+    dppo_tensor *newvalues = b->newvalues;
+    if (!newvalues) newvalues = dppo_reshape(cx, dppo_critic_forward(cx, model->critic, b->cond), 1, flat);
     return dppo_clipped_value_error(cx, newvalues, b->oldvalues, b->returns, model->clip_vloss_coef);
 }
 

@@ -35,7 +35,7 @@
     X(GELU, 1)                                                                                               \
     X(MISH, 1)                                                                                               \
     X(MISH_GATE, 1) /* tanh(softplus(a)), of which mish is a times as much */                                \
-    X(SOFTPLUS, 1) /* p = beta, q = threshold */                                                             \
+    X(SOFTPLUS, 1)  /* p = beta, q = threshold */                                                            \
     X(ADD, 2)                                                                                                \
     X(SUB, 2)                                                                                                \
     X(MUL, 2)                                                                                                \

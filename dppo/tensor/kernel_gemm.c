@@ -131,7 +131,7 @@ static bool known_exact(const gemm *g, int64_t grain, bool columns) {
  * whole of M where a trial saw a bit change. The sum over k is never split. */
 static int64_t grain_for(const gemm *g) {
     if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 16 * small_product) return g->M;
-    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 960 : 128;
+    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 480 : 128;
     if (grain * g->N * g->K <= 2 * small_product) return g->M;
     return known_exact(g, grain, false) ? grain : g->M;
 }
