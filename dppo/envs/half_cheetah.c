@@ -1,5 +1,7 @@
 #include "envs/half_cheetah.h"
 
+#include "envs/task.h"
+
 /* The half cheetah of Gym's HalfCheetah-v2, written anew from its numbers. Masses are scaled to 14 kg in
  * total; only the floor collides. */
 // clang-format off
@@ -7,6 +9,7 @@ static const char xml[] =
     "<mujoco model='half_cheetah'>\n"
     "  <compiler angle='radian' inertiafromgeom='true' settotalmass='14'/>\n"
     "  <option timestep='0.01'/>\n"
+    DPPO_MODEL_SIZE
     "  <default>\n"
     "    <geom type='capsule' conaffinity='0' friction='0.4 0.1 0.1' solref='0.02 1' solimp='0 0.8 0.01'/>\n"
     "    <joint type='hinge' axis='0 1 0' armature='0.1' limited='true' solreflimit='0.02 1' solimplimit='0 0.8 0.03'/>\n"

@@ -1,5 +1,7 @@
 #include "envs/hopper.h"
 
+#include "envs/task.h"
+
 /* The one-legged hopper of Gym's Hopper-v2, written anew in local coordinates.
  *
  * Some numbers look odd on purpose: 0.19999999999999996 is what 1.25 - 1.05 gives in binary. Gym's file
@@ -11,6 +13,7 @@ static const char xml[] =
     "<mujoco model='hopper'>\n"
     "  <compiler angle='degree' inertiafromgeom='true'/>\n"
     "  <option timestep='0.002' integrator='RK4'/>\n"
+    DPPO_MODEL_SIZE
     "  <default>\n"
     "    <geom type='capsule' condim='1' margin='0.001' friction='0.9' solref='0.02 1' solimp='0.8 0.8 0.01'/>\n"
     "    <joint type='hinge' axis='0 -1 0' damping='1' armature='1' limited='true'/>\n"

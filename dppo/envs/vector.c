@@ -1,7 +1,9 @@
 #include "envs/vector.h"
 
 #include "base/pool.h"
+#include "envs/task.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +25,17 @@ struct dppo_vector_env {
     dppo_task *task;
     dppo_scaling scaling;
     int64_t obs_dim, action_dim;
-    bool started;                                                                    /* reset or loaded */
-    slot *slots;                                                                     /* (N) */
+    bool started;     /* reset or loaded */
+    slot *slots;      /* (N) */
+    mjData **strands; /* (strand_count) one for each thread that steps; environments are not bound to one */
+    int64_t strand_count;
     void (*record)(void *context, int64_t index, const dppo_transition *transition); /* or NULL */
     void *record_context;
 };
 
 static dppo_status make_slot(dppo_vector_env *vector, int64_t index) {
     slot *s = &vector->slots[index];
-    DPPO_TRY(dppo_env_new(vector->task, vector->options.seed + (uint64_t)index, &s->env));
+    DPPO_TRY(dppo_env_new_sharing(vector->task, vector->options.seed + (uint64_t)index, &s->env));
     s->history = calloc((size_t)(vector->options.obs_steps * vector->obs_dim), sizeof *s->history);
     s->wide = calloc((size_t)vector->action_dim, sizeof *s->wide);
     s->before = calloc((size_t)(dppo_task_nq(vector->task) + dppo_task_nv(vector->task) + vector->obs_dim),
@@ -55,12 +59,26 @@ static dppo_status check_options(const dppo_vector_options *options) {
     return DPPO_OK;
 }
 
+/* As many strands as threads can use, now that the number of threads is known; a vector that is used has them
+ * already. */
+static dppo_status want_strands(dppo_vector_env *vector) {
+    int64_t wanted = dppo_threads() < vector->options.count ? dppo_threads() : vector->options.count;
+    if (wanted <= vector->strand_count) return DPPO_OK;
+    mjData **strands = realloc(vector->strands, (size_t)wanted * sizeof *strands);
+    if (strands == NULL) return dppo_fail(DPPO_NO_MEMORY, "no memory for environments");
+    vector->strands = strands;
+    for (; vector->strand_count < wanted; vector->strand_count++)
+        if ((strands[vector->strand_count] = mj_makeData(vector->task->model)) == NULL)
+            return dppo_fail(DPPO_NO_MEMORY, "no memory for the simulator");
+    return DPPO_OK;
+}
+
 static dppo_status fill(dppo_vector_env *vector) {
     vector->slots = calloc((size_t)vector->options.count, sizeof *vector->slots);
     if (vector->slots == NULL) return dppo_fail(DPPO_NO_MEMORY, "no memory for environments");
     for (int64_t i = 0; i < vector->options.count; i++)
         DPPO_TRY(make_slot(vector, i));
-    return DPPO_OK;
+    return want_strands(vector);
 }
 
 dppo_status dppo_vector_env_make(const dppo_vector_options *options, dppo_task *task, dppo_scaling *scaling,
@@ -97,6 +115,9 @@ void dppo_vector_env_free(dppo_vector_env *vector) {
         free(vector->slots[i].before);
     }
     free(vector->slots);
+    for (int64_t k = 0; k < vector->strand_count; k++)
+        mj_deleteData(vector->strands[k]);
+    free(vector->strands);
     dppo_scaling_free(&vector->scaling);
     dppo_task_free(vector->task);
     free(vector);
@@ -241,34 +262,41 @@ typedef struct job {
     const dppo_vector_env *vector;
     const float *actions; /* (N, Ta, Da); NULL: reset */
     dppo_step_result *result;
+    _Atomic int64_t next; /* the first environment that no strand has taken */
 } job;
 
 /* Neither resetting nor stepping an environment that exists can fail: their statuses are always DPPO_OK. */
-static void run_job(void *context, int64_t begin, int64_t end) {
-    const job *j = context;
+static void run_one(job *j, int64_t i) {
     const dppo_vector_env *vector = j->vector;
-    for (int64_t i = begin; i < end; i++) {
-        if (j->actions != NULL) {
-            step_slot(vector, i, j->actions + i * vector->options.action_steps * vector->action_dim,
-                      j->result);
-        } else {
-            reset_slot(vector, &vector->slots[i]);
-            stack(vector, &vector->slots[i],
-                  j->result->obs + i * vector->options.obs_steps * vector->obs_dim);
-        }
+    if (j->actions != NULL) {
+        step_slot(vector, i, j->actions + i * vector->options.action_steps * vector->action_dim, j->result);
+    } else {
+        reset_slot(vector, &vector->slots[i]);
+        stack(vector, &vector->slots[i], j->result->obs + i * vector->options.obs_steps * vector->obs_dim);
     }
+}
+
+static void run_strands(void *context, int64_t begin, int64_t end) {
+    job *j = context;
+    for (int64_t k = begin; k < end; k++)
+        for (int64_t i; (i = atomic_fetch_add(&j->next, 1)) < j->vector->options.count;) {
+            dppo_env_share(j->vector->slots[i].env, j->vector->strands[k]);
+            run_one(j, i);
+        }
 }
 
 dppo_status dppo_vector_env_reset(dppo_vector_env *vector, float *obs) {
     dppo_step_result result = {.obs = obs};
-    dppo_parallel_for(vector->options.count, 1, run_job, &(job){.vector = vector, .result = &result});
+    DPPO_TRY(want_strands(vector));
+    dppo_parallel_for(vector->strand_count, 1, run_strands, &(job){.vector = vector, .result = &result});
     vector->started = true;
     return DPPO_OK;
 }
 
 dppo_status dppo_vector_env_step(dppo_vector_env *vector, const float *actions, dppo_step_result *result) {
     if (!vector->started) return dppo_fail(DPPO_INVALID, "environments are stepped before their first reset");
-    dppo_parallel_for(vector->options.count, 1, run_job,
+    DPPO_TRY(want_strands(vector));
+    dppo_parallel_for(vector->strand_count, 1, run_strands,
                       &(job){.vector = vector, .actions = actions, .result = result});
     return DPPO_OK;
 }

@@ -1,5 +1,7 @@
 #include "envs/walker2d.h"
 
+#include "envs/task.h"
+
 /* The two-legged walker of Gym's Walker2d-v2, written anew in local coordinates, bit-compatible like hopper.c
  * (the odd digits are explained there). Both legs hang at the same place; only the floor collides. The left
  * foot's friction is 1.9 and the right one's 0.9, as in Gym's versions 2 to 4. */
@@ -8,6 +10,7 @@ static const char xml[] =
     "<mujoco model='walker2d'>\n"
     "  <compiler angle='degree' inertiafromgeom='true'/>\n"
     "  <option timestep='0.002' integrator='RK4'/>\n"
+    DPPO_MODEL_SIZE
     "  <default>\n"
     "    <geom type='capsule' conaffinity='0' friction='0.9 0.1 0.1'/>\n"
     "    <joint type='hinge' axis='0 -1 0' damping='0.1' armature='0.01' limited='true'/>\n"
