@@ -1,5 +1,5 @@
 /* Tasks against the record from Gym's own model files, and their rules. */
-#include "envs/env.h"
+#include "envs/task.h"
 
 #include <hdf5.h>
 #include <math.h>
@@ -201,6 +201,106 @@ static void control_cost_has_the_type_of_the_action(void **state) {
     dppo_task_free(task);
 }
 
+/* -- the simulator's memory
+ * --------------------------------------------------------------------------------------------------- */
+
+static const char *const task_names[] = {"hopper", "walker2d", "halfcheetah"};
+enum { TASKS = sizeof task_names / sizeof *task_names, SHARING = 3, WIDEST = 32 };
+
+/* Gym's way: an mjData of its own, reset by the simulator, never put away in between. */
+static void reset_own(const mjModel *model, mjData *own, const dppo_env_state *state) {
+    mj_resetData(model, own);
+    memcpy(own->qpos, state->qpos, (size_t)model->nq * sizeof(double));
+    memcpy(own->qvel, state->qvel, (size_t)model->nv * sizeof(double));
+    mj_forward(model, own);
+}
+
+static void assert_same_state(const mjModel *model, const mjData *own, const dppo_env_state *state) {
+    assert_memory_equal(state->time, &own->time, sizeof(double));
+    assert_memory_equal(state->qpos, own->qpos, (size_t)model->nq * sizeof(double));
+    assert_memory_equal(state->qvel, own->qvel, (size_t)model->nv * sizeof(double));
+    assert_memory_equal(state->qacc_warmstart, own->qacc_warmstart, (size_t)model->nv * sizeof(double));
+}
+
+static void share_one(const dppo_task *task) {
+    const mjModel *model = task->model;
+    dppo_env *envs[SHARING];
+    dppo_env_state states[SHARING];
+    mjData *own[SHARING], *shared = mj_makeData(model);
+    double observation[WIDEST], reward, action[WIDEST];
+    uint64_t random = 1;
+    for (int i = 0; i < SHARING; i++) {
+        own[i] = mj_makeData(model);
+        assert_int_equal(dppo_env_new_sharing(task, (uint64_t)i, &envs[i]), DPPO_OK);
+        dppo_env_share(envs[i], shared);
+        states[i] = dppo_env_raw_state(envs[i]);
+        dppo_env_reset(envs[i], observation);
+        reset_own(model, own[i], &states[i]);
+    }
+    for (int k = 0; k < 400 * SHARING; k++) { /* one after another, so that each finds another's remains */
+        int i = k % SHARING;
+        bool terminated = false;
+        for (int j = 0; j < model->nu; j++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            own[i]->ctrl[j] = action[j] = (double)(random >> 11) * 0x1p-52 - 1;
+        }
+        dppo_env_step(envs[i], action, observation, &reward, &terminated);
+        for (int j = 0; j < task->spec->frame_skip; j++)
+            mj_step(model, own[i]);
+        assert_same_state(model, own[i], &states[i]);
+        if (!terminated) continue;
+        dppo_env_reset(envs[i], observation);
+        reset_own(model, own[i], &states[i]);
+        assert_same_state(model, own[i], &states[i]);
+    }
+    for (int i = 0; i < SHARING; i++)
+        dppo_env_free(envs[i]), mj_deleteData(own[i]);
+    mj_deleteData(shared);
+}
+
+static void sharing_a_simulator_changes_nothing(void **state) {
+    (void)state;
+    for (int k = 0; k < TASKS; k++) {
+        dppo_task *task = open_task(task_names[k]);
+        share_one(task);
+        dppo_task_free(task);
+    }
+}
+
+/* Whether MuJoCo looks for contacts of two geoms: not within a body or of a child with its parent, unless
+ * that is the world. */
+static bool may_meet(const mjModel *m, int a, int b) {
+    int p = m->geom_bodyid[a], q = m->geom_bodyid[b];
+    if (p == q || (p != 0 && q != 0 && (m->body_parentid[p] == q || m->body_parentid[q] == p))) return false;
+    return (m->geom_contype[a] & m->geom_conaffinity[b]) || (m->geom_contype[b] & m->geom_conaffinity[a]);
+}
+
+/* The sizes in the models against the worst case: all geoms are capsules but for the floor, a pair touches in
+ * two points at most; a contact of d dimensions is 2 (d - 1) rows, one of 1 is one. */
+static void models_have_room_for_all_contacts(void **state) {
+    (void)state;
+    for (int k = 0; k < TASKS; k++) {
+        dppo_task *task = open_task(task_names[k]);
+        const mjModel *m = task->model;
+        int contacts = 0, rows = 0;
+        for (int a = 0; a < m->ngeom; a++) {
+            assert_int_equal(m->geom_type[a], a == 0 ? mjGEOM_PLANE : mjGEOM_CAPSULE);
+            for (int b = 0; b < a; b++) {
+                if (!may_meet(m, a, b)) continue;
+                int d = m->geom_condim[a] > m->geom_condim[b] ? m->geom_condim[a] : m->geom_condim[b];
+                contacts += 2;
+                rows += 2 * (d == 1 ? 1 : 2 * (d - 1));
+            }
+        }
+        for (int j = 0; j < m->njnt; j++)
+            rows += m->jnt_limited[j];
+        assert_int_equal(m->neq + m->ntendon + m->npair, 0);
+        assert_true(contacts > 0 && contacts <= m->nconmax);
+        assert_true(rows <= m->njmax);
+        dppo_task_free(task);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollouts_equal_the_record),
@@ -208,6 +308,8 @@ int main(void) {
         cmocka_unit_test(resets_follow_the_seed),
         cmocka_unit_test(hopper_ends_when_it_falls),
         cmocka_unit_test(control_cost_has_the_type_of_the_action),
+        cmocka_unit_test(sharing_a_simulator_changes_nothing),
+        cmocka_unit_test(models_have_room_for_all_contacts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
