@@ -311,6 +311,34 @@ static void bench_writes_json(void **state) {
     assert_int_equal(run("dppo bench --repeats 0"), 2);
 }
 
+/* A shell script in place of python3: it is asked for its number of threads before each unit of work. */
+static void bench_names_what_the_original_lacks(void **state) {
+    (void)state;
+    static const struct {
+        const char *script, *said;
+        int status;
+    } cases[] = {
+        {"exit 4", "ended with status 4", 3},
+        {"echo 'error no torch here'", "no torch here", 3},
+        {"echo hello", "answers \"hello\" to its start", 3},
+        {"echo ready torch 9; kill -9 $$", "was ended by signal 9", 3},
+        {"echo ready torch 9; while read a b; do echo 1.5x; done", "answers \"1.5x\" to threads 2", 3},
+        {"echo ready torch 9; while read a b; do echo nan; done", "answers \"nan\" to threads 2", 3},
+        {"echo ready torch 9; while read a b; do echo 0.5; done", "original / C", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char script[256];
+        (void)snprintf(script, sizeof script, "#!/bin/sh\n%s\n", cases[i].script);
+        write_file("python", script);
+        int status = run("chmod +x python; DPPO_PYTHON=./python DPPO_FIXTURES=" FIXTURES
+                         " dppo bench act1 --threads 2 --repeats 1 --original nowhere");
+        assert_said(cases[i].said);
+        assert_int_equal(status, cases[i].status);
+    }
+    assert_int_equal(run("DPPO_PYTHON=./absent dppo bench act1 --original nowhere"), 3);
+    assert_said("cannot start ./absent");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_keep_every_bit),
@@ -324,6 +352,7 @@ int main(void) {
         cmocka_unit_test(doctor_loads_the_checkpoint),
         cmocka_unit_test(doctor_tells_unreadable_from_mismatched),
         cmocka_unit_test(bench_writes_json),
+        cmocka_unit_test(bench_names_what_the_original_lacks),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

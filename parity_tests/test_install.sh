@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix
 
 cmake --install "$build" --prefix "$prefix" >"$work/log" || { cat "$work/log"; exit 1; }
-for file in bin/dppo include/dppo/dppo.h share/dppo/fixtures/manifest.csv; do
+for file in bin/dppo include/dppo/dppo.h share/dppo/fixtures/manifest.csv share/dppo/original/measure.py; do
     [ -f "$prefix/$file" ] || { echo "not installed: $file"; exit 1; }
 done
 page=$(find "$prefix" -name dppo.1)

@@ -17,6 +17,7 @@ install(DIRECTORY dppo/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/dppo
   PATTERN "cli" EXCLUDE PATTERN "report" EXCLUDE)
 
 install(DIRECTORY fixtures/ DESTINATION ${CMAKE_INSTALL_DATADIR}/dppo/fixtures PATTERN "make_*.py" EXCLUDE)
+install(FILES ci/original/measure.py DESTINATION ${CMAKE_INSTALL_DATADIR}/dppo/original)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # -- for find_package(dppo)

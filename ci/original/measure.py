@@ -37,7 +37,7 @@ def read_arguments():
     parser = argparse.ArgumentParser(description="times the original code, one unit of work a line of stdin")
     parser.add_argument("checkout", help="a copy of the original repository")
     parser.add_argument("--threads", type=int, default=2, help="of torch and of OpenBLAS (%(default)s)")
-    parser.add_argument("--batch", type=int, default=50000, help="rows of a minibatch (%(default)s)")
+    parser.add_argument("--batch", type=int, default=0, help="pairs of a minibatch; 0: the configuration's")
     parser.add_argument("--minibatches", type=int, default=4, help="of the rollout (%(default)s)")
     parser.add_argument("--epochs", type=int, default=0, help="of an update; 0: one minibatch and no more")
     return parser.parse_args()
@@ -157,8 +157,8 @@ class Original:
         asked, overrides = self.arguments, {"base_policy_path": None, "normalization_path": None, **self.common}
         config = read_config(asked.checkout, FINETUNE, overrides)
         pairs = config.env.n_envs * config.ft_denoising_steps  # of one step
-        config.train.n_steps = math.ceil(asked.batch * asked.minibatches / pairs)
-        config.train.batch_size = asked.batch
+        batch = config.train.batch_size = asked.batch or config.train.batch_size
+        config.train.n_steps = math.ceil(batch * asked.minibatches / pairs)
         config.train.update_epochs = asked.epochs or 1
         # The agent stops once the divergence exceeds this; it is never negative.
         config.train.target_kl = None if asked.epochs else -1
@@ -170,7 +170,7 @@ class Original:
         module.make_async = lambda *_, **__: self.envs
         agent = agent_class(config)
         agent.save_model = lambda: None
-        self.wanted = asked.epochs * (pairs * config.train.n_steps // asked.batch) or 1
+        self.wanted = asked.epochs * (pairs * config.train.n_steps // batch) or 1
         self.mark_times(agent)
         self.record_samples(agent.model)
         return agent
@@ -298,10 +298,17 @@ def start(arguments, folder):
     return original
 
 
+def leave(*_):
+    """Ends without a traceback; a second signal must not disturb the removal of the folder."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(1)
+
+
 def main():
     arguments = read_arguments()
-    for number in (signal.SIGINT, signal.SIGTERM):  # no traceback, no folder left behind
-        signal.signal(number, lambda *_: sys.exit(1))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     with tempfile.TemporaryDirectory() as folder:
         try:
             original = start(arguments, folder)

@@ -2,6 +2,7 @@
 #include "cli/bench.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "cli/bench_original.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ static const bench_spec *spec_at(size_t k) {
 
 typedef struct arguments {
     settings settings;
-    const char *json, *out;
+    const char *json, *out, *original;
     bool wanted[DPPO_BENCH_MOST][DPPO_BENCH_PARTS];
     bool scaling, frozen;
 } arguments;
@@ -73,7 +74,10 @@ static dppo_status read_option(arguments *a, const char *name, const char *value
             if (threads > 0) a->settings.threads = (int)threads;
             return DPPO_OK;
         }
-    const char **path = strcmp(name, "--json") == 0 ? &a->json : strcmp(name, "--out") == 0 ? &a->out : NULL;
+    const char **path = strcmp(name, "--json") == 0       ? &a->json
+                        : strcmp(name, "--out") == 0      ? &a->out
+                        : strcmp(name, "--original") == 0 ? &a->original
+                                                          : NULL;
     *taken = path;
     if (!path) return DPPO_OK;
     *path = value;
@@ -145,6 +149,11 @@ static int run(int argc, char **argv) {
     dppo_catch_interrupt();
     dppo_set_threads(a.settings.threads);
     a.settings.threads = dppo_threads();
+    if (a.original && dppo_bench_original_new(a.original, a.settings.threads, a.settings.batch,
+                                              &a.settings.original) != DPPO_OK) {
+        (void)dppo_cli_error();
+        return DPPO_EXIT_MISSING;
+    }
 #ifdef DPPO_WITH_SHIM
     shim_skip_frozen(!a.frozen);
 #endif
@@ -158,6 +167,7 @@ static int run(int argc, char **argv) {
     if (status == DPPO_OK && a.scaling) status = dppo_bench_scaling(&a.settings, a.out, out);
     if (status == DPPO_OK) status = write_json(a.json, &json);
     dppo_text_free(&json);
+    dppo_bench_original_free(a.settings.original);
     if (status != DPPO_OK) return dppo_cli_error();
     return missing ? DPPO_EXIT_MISSING : DPPO_EXIT_OK;
 }
@@ -168,7 +178,8 @@ const dppo_verb dppo_verb_bench = {
     .usage =
         "usage: dppo bench [gemm] [iteration] [update] [prepare] [act40] [act1] [pretrain] [hopper]\n"
         "                  [networks] [NETWORK..] [scaling [--out FOLDER]]\n"
-        "                  [--batch B] [--threads N] [--repeats R] [--full] [--frozen] [--json F]\n\n"
+        "                  [--batch B] [--threads N] [--repeats R] [--full] [--frozen] [--json F]\n"
+        "                  [--original CHECKOUT]\n\n"
         "Measures in pairs, the sides taking turns, and prints the median and the 99th percentile of\n"
         "each and the median of the pairs' ratios (above 1: the first is faster). libtorch gets as many\n"
         "threads, or one where it is faster with one. Where operations can be counted, the matrix product\n"
@@ -195,6 +206,11 @@ const dppo_verb dppo_verb_bench = {
         "                as the original does; else neither side does\n"
         "  --threads N   at most, of each side (one a core); hopper's second side has one\n"
         "  --repeats R   pairs of each benchmark, after one to warm up (its own)\n"
+        "  --original CHECKOUT\n"
+        "                the original's Python code as a third side of update, prepare, act40, act1 and\n"
+        "                pretrain: CHECKOUT is a copy of its repository; python3 ($DPPO_PYTHON) needs torch "
+        "and\n"
+        "                omegaconf\n"
         "  --out FOLDER  scaling.csv, scaling.md and scaling.svg\n"
         "  --json F      writes the numbers and the versions to F, - to standard output\n",
     .run = run,

@@ -18,12 +18,13 @@ enum {
 };
 
 typedef struct settings {
-    int threads;     /* of C; libtorch may have fewer */
-    int64_t batch;   /* pairs of a minibatch; 0: the benchmark's own */
-    int64_t envs;    /* N of acting and stepping */
-    int64_t repeats; /* 0: each benchmark's own */
-    double limit;    /* seconds after which no further pair is begun; 0: none */
-    bool full;       /* `iteration` of training's own size */
+    int threads;                          /* of C; libtorch may have fewer */
+    int64_t batch;                        /* pairs of a minibatch; 0: the benchmark's own */
+    int64_t envs;                         /* N of acting and stepping */
+    int64_t repeats;                      /* 0: each benchmark's own */
+    double limit;                         /* seconds after which no further pair is begun; 0: none */
+    bool full;                            /* `iteration` of training's own size */
+    struct dppo_bench_original *original; /* the Python code, as a third side; NULL: not asked for */
 } settings;
 
 /* The matrix product that is the machine's measure (bench_gemm.c). */
@@ -41,6 +42,7 @@ typedef struct bench {
     const dppo_agent_class *sides[2];
     dppo_agent *agents[2];
     int torch_threads;                          /* at which libtorch is faster: all, or one */
+    int original_threads;                       /* the same of the original */
     int64_t batch;                              /* rows of an act() or a pretrain_step() */
     int64_t obs_size, chunk_size, chain_length; /* To Do, Ta Da, K'+1 */
     float *obs, *actions, *chains;
@@ -97,10 +99,10 @@ typedef struct bench_result {
     double p50[DPPO_BENCH_SIDES], p99[DPPO_BENCH_SIDES]; /* seconds */
     double ratio[DPPO_BENCH_SIDES];                      /* median over pairs of this side / first */
     double gflops[DPPO_BENCH_SIDES];                     /* 0: unknown */
-    double share[DPPO_BENCH_SIDES]; /* median over pairs of gflops / the peak beside it */
-    double peak;                    /* median GFLOP/s of the peak; 0: not measured */
-    int64_t repeats, memory;        /* bytes; 0: not seen */
-    int torch_threads;
+    double share[DPPO_BENCH_SIDES];      /* median over pairs of gflops / the peak beside it */
+    double peak;                         /* median GFLOP/s of the peak; 0: not measured */
+    int64_t repeats, memory;             /* bytes; 0: not seen */
+    int torch_threads, original_threads; /* 0: not there */
 } bench_result;
 
 /* DPPO_MISSING names what one side does not have. */

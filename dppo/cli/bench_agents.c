@@ -113,13 +113,13 @@ static dppo_status run_act(bench *b, int which, double *seconds) {
 }
 
 const bench_spec dppo_bench_act = {{{"act40", "actions and chains of 40 environments, 20 denoising steps"}},
-                                   {"C", "libtorch"},
+                                   {"C", "libtorch", "original"},
                                    41,
                                    0,
                                    open_act,
                                    run_act};
 const bench_spec dppo_bench_act1 = {{{"act1", "actions of one environment, 20 denoising steps"}},
-                                    {"C", "libtorch"},
+                                    {"C", "libtorch", "original"},
                                     301,
                                     0,
                                     open_act1,
@@ -145,7 +145,7 @@ static dppo_status run_pretrain(bench *b, int which, double *seconds) {
 }
 
 const bench_spec dppo_bench_pretrain = {{{"pretrain", "a pre-training step on a batch of 128"}},
-                                        {"C", "libtorch"},
+                                        {"C", "libtorch", "original"},
                                         41,
                                         0,
                                         open_pretrain,

@@ -2,6 +2,7 @@
  * turn with its neighbour. The machine's peak takes its turn beside them. */
 #include "base/log.h"
 #include "cli/bench.h"
+#include "cli/bench_original.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -23,8 +24,22 @@ static bool is_torch(const bench_spec *spec, int which) {
     return spec->sides[which] && strcmp(spec->sides[which], "libtorch") == 0;
 }
 
+static bool is_original(const bench_spec *spec, int which) {
+    return spec->sides[which] && strcmp(spec->sides[which], "original") == 0;
+}
+
 static bool has_side(const bench_spec *spec, const bench *b, int which) {
+    if (is_original(spec, which)) return b->settings->original;
     return spec->sides[which] && (!is_torch(spec, which) || b->sides[1]);
+}
+
+/* The original knows a benchmark by its name, and answers with as many parts. */
+static dppo_status run_side(const bench_spec *spec, bench *b, int which, double *seconds) {
+    int parts = 0;
+    if (!is_original(spec, which)) return spec->run(b, which, seconds);
+    while (parts < DPPO_BENCH_PARTS && spec->parts[parts].name)
+        parts++;
+    return dppo_bench_original_run(b->settings->original, spec->parts[0].name, parts, seconds);
 }
 
 /* Each side finds its number of threads, and OpenBLAS told so: it has one setting for the process. Threads of
@@ -34,30 +49,30 @@ static dppo_status take_turn(const bench_spec *spec, const bench *b, int which) 
     (void)nanosleep(&rest, NULL);
 #ifdef DPPO_WITH_SHIM
     if (which >= 0 && is_torch(spec, which)) return shim_init(b->torch_threads);
-#else
-    (void)spec, (void)b, (void)which;
 #endif
+    if (which >= 0 && is_original(spec, which))
+        return dppo_bench_original_threads(b->settings->original, b->original_threads);
     openblas_set_num_threads(1);
     return DPPO_OK;
 }
 
-/* -- libtorch's threads */
+/* -- PyTorch's threads, in C++ and in Python */
 
 /* On few or busy cores libtorch can lose by more threads: the faster of two attempts each decides, of one
  * where an attempt takes seconds. */
-static dppo_status choose_torch_threads(const bench_spec *spec, bench *b, int which) {
+static dppo_status choose_threads(const bench_spec *spec, bench *b, int which, int *threads) {
     const int counts[2] = {b->settings->threads, 1};
     double best[2] = {INFINITY, INFINITY};
     int attempts = 4;
     for (int i = 0; i <= attempts; i++) { /* the first warms up */
         double seconds[DPPO_BENCH_PARTS], start = dppo_seconds();
-        b->torch_threads = counts[i % 2];
+        *threads = counts[i % 2];
         DPPO_TRY(take_turn(spec, b, which));
-        DPPO_TRY(spec->run(b, which, seconds));
+        DPPO_TRY(run_side(spec, b, which, seconds));
         if (i == 0 && dppo_seconds() - start > 1) attempts = 2;
         if (i > 0) best[i % 2] = fmin(best[i % 2], seconds[0]);
     }
-    b->torch_threads = best[1] < best[0] ? 1 : counts[0];
+    *threads = best[1] < best[0] ? 1 : counts[0];
     return DPPO_OK;
 }
 
@@ -65,8 +80,15 @@ static dppo_status open_torch(const bench_spec *spec, bench *b) {
     for (int k = 0; k < DPPO_BENCH_SIDES; k++) {
         if (!is_torch(spec, k) || !b->sides[1]) continue;
         if (b->config) DPPO_TRY(b->sides[1]->create(b->config, &b->agents[1]));
-        DPPO_TRY(choose_torch_threads(spec, b, k));
+        DPPO_TRY(choose_threads(spec, b, k, &b->torch_threads));
     }
+    return DPPO_OK;
+}
+
+static dppo_status open_original(const bench_spec *spec, bench *b) {
+    for (int k = 0; k < DPPO_BENCH_SIDES; k++)
+        if (is_original(spec, k) && has_side(spec, b, k))
+            DPPO_TRY(choose_threads(spec, b, k, &b->original_threads));
     return DPPO_OK;
 }
 
@@ -130,7 +152,7 @@ static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t *repe
             int side = which[(at + k) % sides];
             double seconds[DPPO_BENCH_PARTS];
             DPPO_TRY(take_turn(spec, b, side));
-            DPPO_TRY(spec->run(b, side, seconds));
+            DPPO_TRY(run_side(spec, b, side, seconds));
             for (int part = 0; part < DPPO_BENCH_PARTS && spec->parts[part].name; part++)
                 taken[at][part][side] = seconds[part];
         }
@@ -186,6 +208,7 @@ static dppo_status run_bench(const bench_spec *spec, bench *b, int64_t *repeats,
     if (spec->memory) DPPO_TRY(see_memory(spec, b, memory));
     if (b->flops[0] > 0 && !b->peak) DPPO_TRY(dppo_bench_peak_new(b->settings->threads, &b->peak));
     DPPO_TRY(open_torch(spec, b));
+    DPPO_TRY(open_original(spec, b));
     return measure_pairs(spec, b, repeats, taken, peaks);
 }
 
@@ -198,8 +221,10 @@ dppo_status dppo_bench_measure(const bench_spec *spec, const settings *options,
     dppo_status status = taken && peaks ? run_bench(spec, &b, &repeats, &memory, taken, peaks)
                                         : dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
     for (int part = 0; part < DPPO_BENCH_PARTS; part++) {
-        results[part] =
-            (bench_result){.repeats = repeats, .memory = memory, .torch_threads = b.torch_threads};
+        results[part] = (bench_result){.repeats = repeats,
+                                       .memory = memory,
+                                       .torch_threads = b.torch_threads,
+                                       .original_threads = b.original_threads};
         if (status == DPPO_OK && spec->parts[part].name)
             summarize(spec, &b, part, taken, peaks, peaks + repeats, &results[part]);
     }

@@ -1,5 +1,6 @@
 /* What a measurement says: lines for people, JSON for machines. */
 #include "cli/bench.h"
+#include "cli/bench_original.h"
 #include "cli/cli.h"
 #include "config/config.h"
 
@@ -30,6 +31,7 @@ void dppo_bench_print(FILE *out, const bench_spec *spec, const bench_result *r) 
         if (!r->present[k]) continue;
         (void)fprintf(out, "  %s / %s %.3f", spec->sides[k], spec->sides[0], r->ratio[k]);
         if (r->torch_threads > 0 && k == 1) (void)fprintf(out, "  (libtorch on %d)", r->torch_threads);
+        if (r->original_threads > 0 && k == 2) (void)fprintf(out, "  (original on %d)", r->original_threads);
         (void)fprintf(out, "\n");
     }
     if (r->peak > 0) (void)fprintf(out, "  gemm beside it %.1f GFLOP/s\n", r->peak);
@@ -50,6 +52,8 @@ void dppo_bench_print_machine(FILE *out, const settings *options) {
             (void)fputc(*at, out);
     (void)fprintf(out, "%d threads%s\n", options->threads,
                   dppo_torch_side() ? "" : "; built without libtorch, C alone is measured");
+    if (options->original)
+        (void)fprintf(out, "original: %s\n", dppo_bench_original_version(options->original));
     free(yaml);
 }
 
@@ -70,6 +74,8 @@ static void add_versions(dppo_text *json) {
 void dppo_bench_add_head(dppo_text *json, const settings *options) {
     dppo_text_add(json, "{\n");
     add_versions(json);
+    if (options->original)
+        dppo_text_format(json, "  \"original\": \"%s\",\n", dppo_bench_original_version(options->original));
     dppo_text_format(json, "  \"threads\": %d,\n  \"results\": [", options->threads);
 }
 
@@ -87,6 +93,7 @@ void dppo_bench_add_result(dppo_text *json, const bench_spec *spec, const bench_
     for (int k = 0; k < DPPO_BENCH_SIDES; k++)
         if (r->present[k]) add_side(json, spec, r, k);
     if (r->torch_threads > 0) dppo_text_format(json, "\"torch_threads\": %d, ", r->torch_threads);
+    if (r->original_threads > 0) dppo_text_format(json, "\"original_threads\": %d, ", r->original_threads);
     if (r->peak > 0) dppo_text_format(json, "\"gemm_gflops\": %.6g, ", r->peak);
     if (r->memory > 0) dppo_text_format(json, "\"peak_bytes\": %lld, ", (long long)r->memory);
     dppo_text_format(json, "\"repeats\": %lld}", (long long)r->repeats);

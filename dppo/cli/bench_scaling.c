@@ -49,6 +49,7 @@ static dppo_status measure(const settings *options, const series *s, FILE *out, 
         *(s->of_batch ? &here.batch : &here.envs) = t->sizes[i] = s->sizes[k];
         here.repeats = options->repeats > 0 ? options->repeats : REPEATS;
         here.limit = SECONDS_PER_SIZE;
+        here.original = NULL; /* it has training's sizes only */
         DPPO_TRY(dppo_bench_measure(s->spec, &here, results));
         t->results[i] = results[0];
         dppo_progress("scaling", (long)k + 1, (long)s->count, s->name);

@@ -95,7 +95,7 @@ static dppo_status run_update(bench *b, int which, double *seconds) {
 const bench_spec dppo_bench_update = {
     {{"update", "a minibatch of DPPO's update: loss, backward, AdamW, actor and critic"},
      {"prepare", "what precedes the minibatches: values, old log-probabilities, advantages of the rollout"}},
-    {"C", "libtorch"},
+    {"C", "libtorch", "original"},
     5,
     1,
     open_update,

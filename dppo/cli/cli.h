@@ -40,6 +40,9 @@ const dppo_parity_side *dppo_torch_side(void);
  * tree. */
 const char *dppo_fixture_folder(char *buffer, size_t size);
 
+/* The script that times the original code, into buffer; looked for as the fixtures are. */
+dppo_status dppo_original_script(char *buffer, size_t size);
+
 /* The files to judge: those given, else every .h5 of dppo_fixture_folder(). */
 typedef struct dppo_file_list {
     char **paths; /* owned */

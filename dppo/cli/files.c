@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,8 @@ static bool is_folder(const char *path) {
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
-/* share/dppo/fixtures of the installation this program runs from. */
-static bool installed_folder(char *buffer, size_t size) {
+/* share/dppo/`name` of the installation this program runs from. */
+static bool installed_folder(const char *name, char *buffer, size_t size) {
     char program[3072];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     if (length <= 0) return false;
@@ -21,7 +22,7 @@ static bool installed_folder(char *buffer, size_t size) {
     char *slash = strrchr(program, '/');
     if (!slash) return false;
     *slash = '\0';
-    (void)snprintf(buffer, size, "%s/../share/dppo/fixtures", program);
+    (void)snprintf(buffer, size, "%s/../share/dppo/%s", program, name);
     return is_folder(buffer);
 }
 
@@ -50,7 +51,15 @@ static dppo_status add_folder(dppo_file_list *list, const char *folder) {
 const char *dppo_fixture_folder(char *buffer, size_t size) {
     const char *folder = getenv("DPPO_FIXTURES");
     if (folder && folder[0]) return folder;
-    return installed_folder(buffer, size) ? buffer : DPPO_SOURCE_FIXTURES;
+    return installed_folder("fixtures", buffer, size) ? buffer : DPPO_SOURCE_FIXTURES;
+}
+
+dppo_status dppo_original_script(char *buffer, size_t size) {
+    static const char name[] = "/measure.py";
+    if (!installed_folder("original", buffer, size - sizeof name))
+        (void)snprintf(buffer, size - sizeof name, "%s/../ci/original", DPPO_SOURCE_FIXTURES);
+    (void)strcat(buffer, name);
+    return access(buffer, R_OK) == 0 ? DPPO_OK : dppo_fail(DPPO_MISSING, "%s: %s", buffer, strerror(errno));
 }
 
 dppo_status dppo_fixture_files(int count, char **given, dppo_file_list *list) {
