@@ -211,7 +211,7 @@ const dppo_verb dppo_verb_bench = {
         "                pretrain: CHECKOUT is a copy of its repository; python3 ($DPPO_PYTHON) needs torch "
         "and\n"
         "                omegaconf\n"
-        "  --out FOLDER  scaling.csv, scaling.md and scaling.svg\n"
+        "  --out FOLDER  scaling.csv, scaling.md and the plots in index.html\n"
         "  --json F      writes the numbers and the versions to F, - to standard output\n",
     .run = run,
 };

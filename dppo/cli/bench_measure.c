@@ -58,37 +58,38 @@ static dppo_status take_turn(const bench_spec *spec, const bench *b, int which) 
 
 /* -- PyTorch's threads, in C++ and in Python */
 
-/* On few or busy cores libtorch can lose by more threads: the faster of two attempts each decides, of one
- * where an attempt takes seconds. */
+/* On few or busy cores libtorch can lose by more threads: the faster of two attempts each decides. Where an
+ * attempt takes seconds, what threads cost is nothing beside the work. */
 static dppo_status choose_threads(const bench_spec *spec, bench *b, int which, int *threads) {
     const int counts[2] = {b->settings->threads, 1};
     double best[2] = {INFINITY, INFINITY};
-    int attempts = 4;
-    for (int i = 0; i <= attempts; i++) { /* the first warms up */
+    for (int i = 0; i < 5; i++) { /* the first warms up */
         double seconds[DPPO_BENCH_PARTS], start = dppo_seconds();
         *threads = counts[i % 2];
         DPPO_TRY(take_turn(spec, b, which));
         DPPO_TRY(run_side(spec, b, which, seconds));
-        if (i == 0 && dppo_seconds() - start > 1) attempts = 2;
+        if (i == 0 && dppo_seconds() - start > 1) return DPPO_OK;
         if (i > 0) best[i % 2] = fmin(best[i % 2], seconds[0]);
     }
     *threads = best[1] < best[0] ? 1 : counts[0];
     return DPPO_OK;
 }
 
-static dppo_status open_torch(const bench_spec *spec, bench *b) {
+/* Every side runs once, so that memory is there and caches are filled; that of `memory` already has. */
+static dppo_status warm_up(const bench_spec *spec, bench *b) {
+    double unused[DPPO_BENCH_PARTS];
     for (int k = 0; k < DPPO_BENCH_SIDES; k++) {
-        if (!is_torch(spec, k) || !b->sides[1]) continue;
-        if (b->config) DPPO_TRY(b->sides[1]->create(b->config, &b->agents[1]));
-        DPPO_TRY(choose_threads(spec, b, k, &b->torch_threads));
-    }
-    return DPPO_OK;
-}
-
-static dppo_status open_original(const bench_spec *spec, bench *b) {
-    for (int k = 0; k < DPPO_BENCH_SIDES; k++)
-        if (is_original(spec, k) && has_side(spec, b, k))
+        if (!has_side(spec, b, k) || k == spec->memory - 1) continue;
+        if (is_torch(spec, k)) {
+            if (b->config) DPPO_TRY(b->sides[1]->create(b->config, &b->agents[1]));
+            DPPO_TRY(choose_threads(spec, b, k, &b->torch_threads));
+        } else if (is_original(spec, k)) {
             DPPO_TRY(choose_threads(spec, b, k, &b->original_threads));
+        } else {
+            DPPO_TRY(take_turn(spec, b, k));
+            DPPO_TRY(run_side(spec, b, k, unused));
+        }
+    }
     return DPPO_OK;
 }
 
@@ -137,28 +138,25 @@ static dppo_status peak_turn(const bench_spec *spec, const bench *b, double *pea
 static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t *repeats, times *taken,
                                  double *peaks) {
     int which[DPPO_BENCH_SIDES], sides = 0;
-    double start = 0, peak = 0, peak_at = -INFINITY;
+    double start = dppo_seconds(), peak = 0, peak_at = -INFINITY;
     for (int k = 0; k < DPPO_BENCH_SIDES; k++)
         if (has_side(spec, b, k)) which[sides++] = k;
-    for (int64_t i = -1; i < *repeats; i++) { /* -1 warms up */
-        int64_t at = i < 0 ? 0 : i;
-        if (i == 0) start = dppo_seconds();
+    for (int64_t i = 0; i < *repeats; i++) {
         if (b->peak && dppo_seconds() - peak_at > PEAK_AGE) {
             DPPO_TRY(peak_turn(spec, b, &peak));
             peak_at = dppo_seconds();
         }
-        peaks[at] = peak;
+        peaks[i] = peak;
         for (int k = 0; k < sides; k++) {
-            int side = which[(at + k) % sides];
+            int side = which[(i + k) % sides];
             double seconds[DPPO_BENCH_PARTS];
             DPPO_TRY(take_turn(spec, b, side));
             DPPO_TRY(run_side(spec, b, side, seconds));
             for (int part = 0; part < DPPO_BENCH_PARTS && spec->parts[part].name; part++)
-                taken[at][part][side] = seconds[part];
+                taken[i][part][side] = seconds[part];
         }
         if (dppo_interrupted()) return dppo_fail(DPPO_INTERRUPTED, "bench: interrupted");
-        bool enough = b->settings->limit > 0 && dppo_seconds() - start > b->settings->limit;
-        if (i >= 0 && enough) *repeats = i + 1;
+        if (b->settings->limit > 0 && dppo_seconds() - start > b->settings->limit) *repeats = i + 1;
     }
     return DPPO_OK;
 }
@@ -207,8 +205,7 @@ static dppo_status run_bench(const bench_spec *spec, bench *b, int64_t *repeats,
     DPPO_TRY(spec->open(b));
     if (spec->memory) DPPO_TRY(see_memory(spec, b, memory));
     if (b->flops[0] > 0 && !b->peak) DPPO_TRY(dppo_bench_peak_new(b->settings->threads, &b->peak));
-    DPPO_TRY(open_torch(spec, b));
-    DPPO_TRY(open_original(spec, b));
+    DPPO_TRY(warm_up(spec, b));
     return measure_pairs(spec, b, repeats, taken, peaks);
 }
 

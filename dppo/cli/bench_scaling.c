@@ -1,8 +1,10 @@
 /* dppo bench scaling: time against the size of a minibatch and the number of environments. */
 #include "base/log.h"
 #include "cli/bench.h"
+#include "report/chart.h"
+#include "report/page.h"
 
-#include <stdlib.h>
+#include <math.h>
 
 /* Largest first: what warms up at a large size is warm at a small one. */
 static const int64_t batches[] = {100000, 30000, 10000, 3000, 1000, 300, 100, 30, 10, 3, 1};
@@ -35,12 +37,14 @@ typedef struct table {
     bench_result results[MOST_SIZES];
 } table;
 
+static table tables[SERIES];
+
 static double seconds_of(const table *t, size_t i, int side) {
     const bench_result *r = &t->results[i];
     return r->p50[side] * (t->of->per_env ? (double)t->sizes[i] : 1);
 }
 
-static dppo_status measure(const settings *options, const series *s, FILE *out, table *t) {
+static dppo_status measure(const settings *options, const series *s, table *t) {
     *t = (table){.of = s, .count = s->count};
     for (size_t k = 0; k < s->count; k++) {
         size_t i = s->count - 1 - k;
@@ -54,7 +58,6 @@ static dppo_status measure(const settings *options, const series *s, FILE *out, 
         t->results[i] = results[0];
         dppo_progress("scaling", (long)k + 1, (long)s->count, s->name);
     }
-    (void)out;
     return DPPO_OK;
 }
 
@@ -90,6 +93,73 @@ static void add_markdown(const table *t, dppo_text *text) {
     dppo_text_add(text, "\n");
 }
 
+/* -- the page: a plot and its table for each series, in one file */
+
+static void write_plot(const table *t, dppo_text *html) {
+    double first[MOST_SIZES], second[MOST_SIZES];
+    const char *const *sides = t->of->spec->sides;
+    bool pairs = t->results[0].present[1];
+    for (size_t i = 0; i < t->count; i++) {
+        first[i] = seconds_of(t, i, 0);
+        second[i] = pairs ? seconds_of(t, i, 1) : NAN;
+    }
+    dppo_chart chart = {.label = t->of->summary,
+                        .x_label = t->of->size_name,
+                        .count = t->count,
+                        .x = t->sizes,
+                        .x_first = t->sizes[0],
+                        .x_last = t->sizes[t->count - 1],
+                        .c = first,
+                        .torch = pairs ? second : NULL,
+                        .first_outside = -1,
+                        .log = true,
+                        .names = {sides[0], sides[1]}};
+    dppo_text_format(html, "<figure><h3>%s (s): %s (thin)%s%s%s</h3>\n", t->of->summary, sides[0],
+                     pairs ? ", " : "", pairs ? sides[1] : "", pairs ? " (wide)" : "");
+    dppo_chart_write(&chart, html);
+    dppo_text_add(html, "</figure>\n");
+}
+
+static void write_rows(const table *t, dppo_text *html) {
+    const char *const *sides = t->of->spec->sides;
+    bool pairs = t->results[0].present[1];
+    dppo_text_format(html,
+                     "<h2>%s</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">%s</th>"
+                     "<th scope=\"col\">%s (ms)</th>",
+                     t->of->summary, t->of->size_name, sides[0]);
+    if (pairs)
+        dppo_text_format(html, "<th scope=\"col\">%s (ms)</th><th scope=\"col\">%s / %s</th>", sides[1],
+                         sides[1], sides[0]);
+    dppo_text_add(html, "<th scope=\"col\">of gemm</th></tr></thead><tbody>\n");
+    for (size_t i = 0; i < t->count; i++) {
+        const bench_result *r = &t->results[i];
+        dppo_text_format(html, "<tr><th scope=\"row\">%lld</th><td>%.4g</td>", (long long)t->sizes[i],
+                         1e3 * seconds_of(t, i, 0));
+        if (pairs)
+            dppo_text_format(html, "<td>%.4g</td><td>%.2f</td>", 1e3 * seconds_of(t, i, 1), r->ratio[1]);
+        if (r->share[0] > 0)
+            dppo_text_format(html, "<td>%.1f %%</td></tr>\n", 100 * r->share[0]);
+        else
+            dppo_text_add(html, "<td></td></tr>\n");
+    }
+    dppo_text_add(html, "</tbody></table></div>\n");
+}
+
+static dppo_status write_page(const char *folder) {
+    dppo_text html = {0};
+    dppo_page_begin(&html, "Time against size", "dppo bench scaling: medians of pairs");
+    dppo_text_add(&html, "<div class=\"charts\">\n");
+    for (int i = 0; i < SERIES; i++)
+        write_plot(&tables[i], &html);
+    dppo_text_add(&html, "</div>\n");
+    for (int i = 0; i < SERIES; i++)
+        write_rows(&tables[i], &html);
+    dppo_page_end(&html);
+    dppo_status status = dppo_page_save(&html, folder);
+    dppo_text_free(&html);
+    return status;
+}
+
 static dppo_status save(const char *folder, const char *name, const dppo_text *text) {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
@@ -98,18 +168,19 @@ static dppo_status save(const char *folder, const char *name, const dppo_text *t
 }
 
 dppo_status dppo_bench_scaling(const settings *options, const char *folder, FILE *out) {
-    static table tables[SERIES];
     dppo_text csv = {0}, markdown = {0};
     dppo_status status = folder ? dppo_make_folder(folder) : DPPO_OK;
     dppo_text_add(&csv, "benchmark,size,side,median_s,p99_s,ratio,gemm_share,repeats\n");
     for (int i = 0; i < SERIES && status == DPPO_OK; i++) {
-        status = measure(options, &all[i], out, &tables[i]);
+        status = measure(options, &all[i], &tables[i]);
+        if (status != DPPO_OK) break;
         add_csv(&tables[i], &csv);
         add_markdown(&tables[i], &markdown);
     }
     if (status == DPPO_OK) (void)fputs(markdown.bytes ? markdown.bytes : "", out);
     if (status == DPPO_OK && folder) status = save(folder, "scaling.csv", &csv);
     if (status == DPPO_OK && folder) status = save(folder, "scaling.md", &markdown);
+    if (status == DPPO_OK && folder) status = write_page(folder);
     dppo_text_free(&csv);
     dppo_text_free(&markdown);
     return status;

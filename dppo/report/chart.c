@@ -54,8 +54,13 @@ static double place(double value, span range, double from, double to) {
     return from + (to - from) * ((value - range.low) / (range.high - range.low));
 }
 
+/* What is placed on an axis: the exponent, where that goes by decades. */
+static double on_axis(const panel *p, double value) {
+    return p->chart->log ? log10(value) : value;
+}
+
 static double x_of(const panel *p, int64_t x) {
-    return place((double)x, p->x, LEFT, RIGHT);
+    return place(on_axis(p, (double)x), p->x, LEFT, RIGHT);
 }
 
 static double y_of(const panel *p, double y) {
@@ -64,10 +69,24 @@ static double y_of(const panel *p, double y) {
 
 static span x_range(const dppo_chart *chart) {
     span range = {(double)chart->x_first, (double)chart->x_last};
+    if (chart->log) range = (span){log10(range.low), log10(range.high)};
     if (range.high - range.low < 1) {
         range.low -= 0.5;
         range.high += 0.5;
     }
+    return range;
+}
+
+/* Exponents of ten that hold every value. */
+static span decades(const dppo_chart *chart) {
+    span range = {INFINITY, -INFINITY};
+    for (size_t i = 0; i < chart->count; i++) {
+        if (chart->c && chart->c[i] > 0) include(&range, log10(chart->c[i]));
+        if (chart->torch && chart->torch[i] > 0) include(&range, log10(chart->torch[i]));
+    }
+    if (range.low > range.high) range = (span){-1, 0};
+    range.low = floor(range.low);
+    range.high = fmax(ceil(range.high), range.low + 1);
     return range;
 }
 
@@ -162,10 +181,22 @@ static void x_axis(const panel *p, double bottom, dppo_text *html) {
     words(html, "middle", (LEFT + RIGHT) / 2.0, bottom + 32, p->chart->x_label);
 }
 
-/* Decades, not all of them when they are many, and below them the row of exact zeros. */
-static void gap_axis(const panel *p, dppo_text *html) {
+/* Powers of ten within the range. */
+static void log_x_axis(const panel *p, double bottom, dppo_text *html) {
+    line(html, "axis", LEFT, bottom, RIGHT, bottom);
+    for (int exponent = (int)ceil(p->x.low); exponent <= p->x.high; exponent++) {
+        double x = place(exponent, p->x, LEFT, RIGHT);
+        line(html, "axis", x, bottom, x, bottom + 4);
+        begin_words(html, "middle", x, bottom + 17);
+        dppo_html_count(html, (int64_t)lround(pow(10, exponent)));
+        dppo_text_add(html, "</text>");
+    }
+    words(html, "middle", (LEFT + RIGHT) / 2.0, bottom + 32, p->chart->x_label);
+}
+
+/* Decades, not all of them when they are many. */
+static void log_axis(const panel *p, dppo_text *html) {
     int low = (int)p->y.low, high = (int)p->y.high, step = (high - low + 3) / 4;
-    words(html, "start", 4, GAP_TOP - 12, "gap |C \xE2\x88\x92 libtorch|, log axis");
     for (int exponent = low; exponent <= high; exponent += step) {
         double y = y_of(p, exponent);
         line(html, "grid", LEFT, y, RIGHT, y);
@@ -173,6 +204,12 @@ static void gap_axis(const panel *p, dppo_text *html) {
         power_of_ten(html, exponent);
         dppo_text_add(html, "</text>");
     }
+}
+
+/* And below them the row of exact zeros. */
+static void gap_axis(const panel *p, dppo_text *html) {
+    words(html, "start", 4, GAP_TOP - 12, "gap |C \xE2\x88\x92 libtorch|, log axis");
+    log_axis(p, html);
     line(html, "grid", LEFT, GAP_ZERO, RIGHT, GAP_ZERO);
     words(html, "end", LEFT - 6, GAP_ZERO + 4, "0");
 }
@@ -211,7 +248,7 @@ static void dots(const panel *p, const double *y, const char *class, bool all, d
 static void curve(const panel *p, const double *values, const char *line_class, const char *dot_class,
                   double *y, dppo_text *html) {
     for (size_t i = 0; i < p->chart->count; i++)
-        y[i] = isfinite(values[i]) ? y_of(p, values[i]) : NAN;
+        y[i] = isfinite(values[i]) ? y_of(p, on_axis(p, values[i])) : NAN;
     path(p, y, line_class, html);
     dots(p, y, dot_class, false, html);
 }
@@ -286,11 +323,11 @@ static void numbers_of(const dppo_chart *chart, size_t i, dppo_text *html) {
     dppo_text_format(html, "%s ", chart->x_label);
     dppo_html_count(html, chart->x[i]);
     if (chart->c) {
-        dppo_text_add(html, "\nC ");
+        dppo_text_format(html, "\n%s ", chart->names[0] ? chart->names[0] : "C");
         dppo_html_number(html, chart->c[i], 9);
     }
     if (chart->torch) {
-        dppo_text_add(html, "\nlibtorch ");
+        dppo_text_format(html, "\n%s ", chart->names[1] ? chart->names[1] : "libtorch");
         dppo_html_number(html, chart->torch[i], 9);
     }
     if (!chart->gap_panel) return;
@@ -328,8 +365,9 @@ static void gap_panel(const panel *values, double *y, dppo_text *html) {
 }
 
 void dppo_chart_write(const dppo_chart *chart, dppo_text *html) {
-    double step, bottom = chart->gap_panel ? GAP_ZERO + 6 : BOTTOM;
-    panel values = {chart, x_range(chart), value_range(chart, &step), TOP, BOTTOM};
+    double step = 1, bottom = chart->gap_panel ? GAP_ZERO + 6 : BOTTOM;
+    panel values = {chart, x_range(chart), chart->log ? decades(chart) : value_range(chart, &step), TOP,
+                    BOTTOM};
     double *y = malloc(chart->count * sizeof *y); /* of the line being drawn */
     if (!y) {
         html->failed = true;
@@ -338,12 +376,15 @@ void dppo_chart_write(const dppo_chart *chart, dppo_text *html) {
     dppo_text_format(html, "<svg%s viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"",
                      chart->count > MANY ? " class=\"dense\"" : "", WIDTH, bottom + 38);
     dppo_html_escape(html, chart->label);
-    dppo_text_format(html, " over %ss\">\n", chart->x_label);
-    value_axis(&values, step, html);
+    dppo_text_format(html, " over %s%s\">\n", chart->x_label, chart->log ? "" : "s");
+    if (chart->log)
+        log_axis(&values, html);
+    else
+        value_axis(&values, step, html);
     if (chart->torch) curve(&values, chart->torch, "torch", "torch-dot", y, html);
     if (chart->c) curve(&values, chart->c, "c", "c-dot", y, html);
     if (chart->gap_panel) gap_panel(&values, y, html);
-    x_axis(&values, bottom, html);
+    (chart->log ? log_x_axis : x_axis)(&values, bottom, html);
     columns(&values, bottom, html);
     dppo_text_add(html, "</svg>\n");
     free(y);

@@ -18,6 +18,8 @@ typedef struct dppo_chart {
     bool gap_panel;        /* needs both sides */
     double rtol, atol;     /* of the gap panel's dashed limit atol + rtol |torch| */
     int64_t first_outside; /* x where the limit is first left; -1 when never */
+    bool log;              /* both axes by decades: x and values are above zero */
+    const char *names[2];  /* of c and torch where they are others than C and libtorch; HTML */
 } dppo_chart;
 
 /* |c - torch|: 0 where they are equal, infinite ones too, or neither is a number; NaN where one is none. */
