@@ -94,8 +94,9 @@ double Trained::grad_norm() const {
     for (const Tensor &parameter : parameters_) {
         if (!parameter.grad().defined()) continue;
         const Tensor grad = parameter.grad().to(torch::kFloat64).contiguous();
-        for (int64_t i = 0; i < grad.numel(); i++)
-            sum += grad.data_ptr<double>()[i] * grad.data_ptr<double>()[i];
+        const double *values = grad.data_ptr<double>();
+        for (int64_t i = 0, count = grad.numel(); i < count; i++)
+            sum += values[i] * values[i];
     }
     return std::sqrt(sum);
 }

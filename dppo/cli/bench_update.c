@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/bench.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,13 +39,17 @@ static dppo_status open_learner(bench *b, int64_t batch, bool one_minibatch) {
 /* -- update: DPPO's minibatch, actor 3 x 512 residual, critic 3 x 256 residual */
 
 /* What the algorithm needs, of a row of a network with W weights: 2 W forward, 2 W for the gradient of the
- * weights and 2 W for that of the inputs, which the first layer does not need. */
+ * weights and 2 W for that of the inputs, which the first layer does not need. The actor has a row for each
+ * pair, the critic for each state: of the R states, of which K' pairs each lie in the rollout, a share p of
+ * all pairs meets R (1 - (1 - p)^K'). */
 static dppo_status count_flops(bench *b) {
     double actor, actor_first, critic, critic_first;
     DPPO_TRY(dppo_bench_weights(b, "model/actor_ft.", &actor, &actor_first));
     DPPO_TRY(dppo_bench_weights(b, "model/critic.", &critic, &critic_first));
     double rows = (double)(b->rollout.n_steps * b->settings->envs), steps = (double)b->chain_length - 1;
-    b->flops[0] = (6 * (actor + critic) - 2 * (actor_first + critic_first)) * (double)b->batch;
+    double batch = fmin((double)b->batch, rows * steps);
+    double states = rows * (1 - pow(1 - batch / (rows * steps), steps));
+    b->flops[0] = (6 * actor - 2 * actor_first) * batch + (6 * critic - 2 * critic_first) * states;
     b->flops[1] = 2 * rows * (critic + actor * steps);
     return DPPO_OK;
 }
