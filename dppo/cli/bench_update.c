@@ -29,8 +29,10 @@ static dppo_status open_learner(bench *b, int64_t batch, bool one_minibatch) {
                          one_minibatch ? "train.target_kl=-1" : "train.target_kl=null",
                          size,
                          epochs,
-                         envs};
-    DPPO_TRY(dppo_bench_open_agents(b, "ft_ppo_diffusion_mlp.yaml", 6, overrides));
+                         envs,
+                         "+model.norm_adv=false"};
+    int count = (int)(sizeof overrides / sizeof *overrides) - (batch > 1); /* one pair has no deviation */
+    DPPO_TRY(dppo_bench_open_agents(b, "ft_ppo_diffusion_mlp.yaml", count, overrides));
     b->batch = batch;
     b->rollout.n_steps = steps_for(b, batch);
     return DPPO_OK;

@@ -28,16 +28,26 @@ static void add_cpu(dppo_text *text) {
     if (file) (void)fclose(file);
 }
 
-/* Cores, and caches where the C library knows them (glibc; on some processors it does not). */
+/* The first word of a file of sysfs; false where there is none. */
+static bool read_word(int cache, const char *name, char word[32]) {
+    char path[128];
+    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", cache, name);
+    FILE *file = fopen(path, "re");
+    bool read = file && fscanf(file, "%31s", word) == 1;
+    if (file) (void)fclose(file);
+    return read;
+}
+
+/* Cores, and the first core's caches where Linux knows them: "L1 32K, L2 1024K, L3 32768K". */
 static void add_caches(dppo_text *text) {
+    char level[32], type[32], size[32];
+    int found = 0;
     dppo_text_format(text, "cores: %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-    long l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), l2 = sysconf(_SC_LEVEL2_CACHE_SIZE),
-         l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    if (l1 > 0 && l2 > 0)
-        dppo_text_format(text, "caches: 'L1d %ld KiB and L2 %ld KiB a core, L3 %ld KiB'\n", l1 / 1024,
-                         l2 / 1024, l3 / 1024);
-#endif
+    for (int i = 0; read_word(i, "level", level) && read_word(i, "type", type) && read_word(i, "size", size);
+         i++)
+        if (strcmp(type, "Instruction") != 0)
+            dppo_text_format(text, "%sL%s %s", found++ ? ", " : "caches: '", level, size);
+    if (found) dppo_text_add(text, "'\n");
 }
 
 char *dppo_versions_yaml(void) {
