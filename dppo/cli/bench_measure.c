@@ -134,7 +134,7 @@ static dppo_status peak_turn(const bench_spec *spec, const bench *b, double *pea
     return DPPO_OK;
 }
 
-/* taken (repeats), peaks (repeats); the order within a pair turns. */
+/* taken (repeats), peaks (repeats + 1), before each and after the last; the order within a pair turns. */
 static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t *repeats, times *taken,
                                  double *peaks) {
     int which[DPPO_BENCH_SIDES], sides = 0;
@@ -158,10 +158,11 @@ static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t *repe
         if (dppo_interrupted()) return dppo_fail(DPPO_INTERRUPTED, "bench: interrupted");
         if (b->settings->limit > 0 && dppo_seconds() - start > b->settings->limit) *repeats = i + 1;
     }
-    return DPPO_OK;
+    return b->peak ? peak_turn(spec, b, &peaks[*repeats]) : DPPO_OK;
 }
 
-/* `column` is room for as many numbers as there are repeats. */
+/* `column` is room for as many numbers as there are repeats. Of the peaks before and after a turn the higher
+ * counts: what lowers one is somebody else. */
 static void summarize(const bench_spec *spec, const bench *b, int part, const times *taken,
                       const double *peaks, double *column, bench_result *r) {
     int64_t count = r->repeats;
@@ -177,7 +178,7 @@ static void summarize(const bench_spec *spec, const bench *b, int part, const ti
             column[i] = taken[i][part][k] / taken[i][part][0];
         r->ratio[k] = quantile(column, count, 0.5);
         for (int64_t i = 0; i < count && b->peak; i++)
-            column[i] = b->flops[part] / taken[i][part][k] / peaks[i];
+            column[i] = b->flops[part] / taken[i][part][k] / fmax(peaks[i], peaks[i + 1]);
         if (b->peak) r->share[k] = quantile(column, count, 0.5);
     }
     memcpy(column, peaks, (size_t)count * sizeof *column);
@@ -214,7 +215,7 @@ dppo_status dppo_bench_measure(const bench_spec *spec, const settings *options,
     bench b = {.settings = options, .name = spec->parts[0].name};
     int64_t repeats = options->repeats > 0 ? options->repeats : spec->repeats, memory = 0;
     times *taken = calloc((size_t)repeats, sizeof *taken);
-    double *peaks = calloc((size_t)(2 * repeats), sizeof *peaks);
+    double *peaks = calloc((size_t)(2 * repeats) + 1, sizeof *peaks);
     dppo_status status = taken && peaks ? run_bench(spec, &b, &repeats, &memory, taken, peaks)
                                         : dppo_fail(DPPO_NO_MEMORY, "bench: out of memory");
     for (int part = 0; part < DPPO_BENCH_PARTS; part++) {
@@ -223,7 +224,7 @@ dppo_status dppo_bench_measure(const bench_spec *spec, const settings *options,
                                        .torch_threads = b.torch_threads,
                                        .original_threads = b.original_threads};
         if (status == DPPO_OK && spec->parts[part].name)
-            summarize(spec, &b, part, taken, peaks, peaks + repeats, &results[part]);
+            summarize(spec, &b, part, taken, peaks, peaks + repeats + 1, &results[part]);
     }
     free(taken);
     free(peaks);
