@@ -186,8 +186,9 @@ static void log_x_axis(const panel *p, double bottom, dppo_text *html) {
     line(html, "axis", LEFT, bottom, RIGHT, bottom);
     for (int exponent = (int)ceil(p->x.low); exponent <= p->x.high; exponent++) {
         double x = place(exponent, p->x, LEFT, RIGHT);
+        bool edge = x > RIGHT - 20; /* long numbers end within the view */
         line(html, "axis", x, bottom, x, bottom + 4);
-        begin_words(html, "middle", x, bottom + 17);
+        begin_words(html, edge ? "end" : "middle", edge ? RIGHT + 10 : x, bottom + 17);
         dppo_html_count(html, (int64_t)lround(pow(10, exponent)));
         dppo_text_add(html, "</text>");
     }
