@@ -306,6 +306,16 @@ static void bench_writes_json(void **state) {
     assert_int_equal(dppo_config_float(json, "results.2.C.median_s", &seconds), DPPO_OK);
     assert_true(seconds > 0);
     dppo_config_free(json);
+    assert_int_equal(run("DPPO_FIXTURES=" FIXTURES " dppo bench scaling --batch 3 --repeats 1 --out s"), 0);
+    assert_said("| 3 |");
+    char *bytes;
+    assert_int_equal(dppo_read_file(in_folder("s/scaling.csv"), &bytes, NULL), DPPO_OK);
+    assert_non_null(strstr(bytes, "\nupdate,1,C,"));
+    assert_non_null(strstr(bytes, "\nhopper,2,mj_step,"));
+    free(bytes);
+    assert_int_equal(dppo_read_file(in_folder("s/index.html"), &bytes, NULL), DPPO_OK);
+    assert_non_null(strstr(bytes, "<svg"));
+    free(bytes);
     assert_int_equal(run("dppo bench no-such-thing"), 2);
     assert_said("no-such-thing");
     assert_int_equal(run("dppo bench --repeats 0"), 2);

@@ -45,8 +45,11 @@ static double seconds_of(const table *t, size_t i, int side) {
 }
 
 static dppo_status measure(const settings *options, const series *s, table *t) {
-    *t = (table){.of = s, .count = s->count};
-    for (size_t k = 0; k < s->count; k++) {
+    size_t first = 0; /* of the sizes wanted */
+    while (first + 1 < s->count && options->batch > 0 && s->sizes[first] > options->batch)
+        first++;
+    *t = (table){.of = s, .count = s->count - first};
+    for (size_t k = first; k < s->count; k++) {
         size_t i = s->count - 1 - k;
         bench_result results[DPPO_BENCH_PARTS];
         settings here = *options;
@@ -56,7 +59,7 @@ static dppo_status measure(const settings *options, const series *s, table *t) {
         here.original = NULL; /* it has training's sizes only */
         DPPO_TRY(dppo_bench_measure(s->spec, &here, results));
         t->results[i] = results[0];
-        dppo_progress("scaling", (long)k + 1, (long)s->count, s->name);
+        dppo_progress("scaling", (long)(k - first) + 1, (long)t->count, s->name);
     }
     return DPPO_OK;
 }
