@@ -2,7 +2,7 @@
  * memory. */
 #include "autograd/dims.h"
 #include "autograd/integers.h"
-#include "base/pool.h"
+#include "tensor/kernel.h"
 
 #include <string.h>
 
@@ -180,9 +180,8 @@ static void copy_blocks(dppo_tensor *out, int64_t at, const dppo_tensor *piece, 
     int64_t outer, inner;
     blocks(out, dim, &outer, &inner);
     size_t size = dppo_dtype_size(out->dtype), run = (size_t)(piece->shape[dim] * inner) * size;
-    for (int64_t o = 0; o < outer && run > 0; o++)
-        memcpy((unsigned char *)out->data + (size_t)((o * out->shape[dim] + at) * inner) * size,
-               (const unsigned char *)packed + (size_t)o * run, run);
+    dppo_kernel_copy_runs(outer, run, (unsigned char *)out->data + (size_t)(at * inner) * size,
+                          (size_t)(out->shape[dim] * inner) * size, packed, run, NULL);
 }
 
 static dppo_tensor *cat_few(dppo_cx *cx, int count, dppo_tensor *const *tensors, int dim,
@@ -329,24 +328,6 @@ static void index_select_backward(dppo_context *cx, const dppo_node *node, dppo_
     gradients[0] = index_add(cx, node->inputs[0], saved->dim, saved->index, gradient);
 }
 
-/* Runs of `size` bytes: number o count + i of `to` is number o from_count + index[i] of `from`. */
-typedef struct gather_job {
-    const unsigned char *from;
-    unsigned char *to;
-    const int64_t *index;
-    int64_t count, from_count;
-    size_t size;
-} gather_job;
-
-static void gather_chunk(void *context, int64_t begin, int64_t end) {
-    const gather_job *job = context;
-    for (int64_t at = begin; at < end; at++) {
-        int64_t outer = at / job->count, i = at % job->count;
-        memcpy(job->to + (size_t)at * job->size,
-               job->from + (size_t)(outer * job->from_count + job->index[i]) * job->size, job->size);
-    }
-}
-
 dppo_tensor *dppo_index_select(dppo_cx *cx, dppo_tensor *input, int dim, dppo_tensor *index) {
     int64_t shape[DPPO_MAX_DIMS], outer, inner;
     if (!input || !index || !dppo_wrap_dim(cx, "index_select", input->ndim, &dim)) return NULL;
@@ -360,10 +341,11 @@ dppo_tensor *dppo_index_select(dppo_cx *cx, dppo_tensor *input, int dim, dppo_te
     dppo_tensor *out = dppo_result(cx, input->dtype, input->ndim, shape);
     if (!out) return NULL;
     blocks(out, dim, &outer, &inner);
-    enum { BYTES = 1 << 16 }; /* that are worth a thread */
-    gather_job job = {packed->data, out->data,         dppo_i64(at),
-                      shape[dim],   input->shape[dim], (size_t)inner * dppo_dtype_size(input->dtype)};
-    dppo_parallel_for(outer * shape[dim], 1 + BYTES / ((int64_t)job.size + 1), gather_chunk, &job);
+    size_t run = (size_t)inner * dppo_dtype_size(input->dtype);
+    for (int64_t o = 0; o < outer; o++)
+        dppo_kernel_copy_runs(
+            shape[dim], run, (unsigned char *)out->data + (size_t)(o * shape[dim]) * run, run,
+            (const unsigned char *)packed->data + (size_t)(o * input->shape[dim]) * run, run, dppo_i64(at));
     save_index(cx, dppo_record(cx, "index_select", out, 1, &packed, index_select_backward), dim, at);
     return out;
 }

@@ -144,11 +144,13 @@ static dppo_status add_chunk(dppo_cx *cx, int64_t total, int64_t begin, int64_t 
         if (begin == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
         dppo_kernel_column_sums(layer->levels, layer->N, g, total, begin, count);
     }
+    size_t x_row = (size_t)layer->K * sizeof(float), g_row = (size_t)layer->N * sizeof(float);
     if (layer->keep_x)
-        memcpy(layer->x + begin * layer->K, x, (size_t)(count * layer->K) * sizeof(float));
+        dppo_kernel_copy_runs(count, x_row, layer->x + begin * layer->K, x_row, x, x_row, NULL);
     else if (!add_weight(cx, layer, g, x, count))
         return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
-    if (layer->keep_g) memcpy(layer->g + begin * layer->N, g, (size_t)(count * layer->N) * sizeof(float));
+    if (layer->keep_g)
+        dppo_kernel_copy_runs(count, g_row, layer->g + begin * layer->N, g_row, g, g_row, NULL);
     layer->done = begin + count;
     return DPPO_OK;
 }

@@ -174,6 +174,28 @@ void dppo_kernel_column_sums_end(const float *state, int64_t N, float *out) {
     }
 }
 
+typedef struct copy_job {
+    size_t size, to_step, from_step;
+    unsigned char *to;
+    const unsigned char *from;
+    const int64_t *index;
+} copy_job;
+
+static void copy_chunk(void *context, int64_t begin, int64_t end) {
+    const copy_job *job = context;
+    for (int64_t i = begin; i < end; i++) {
+        size_t from = (size_t)(job->index != NULL ? job->index[i] : i);
+        memcpy(job->to + (size_t)i * job->to_step, job->from + from * job->from_step, job->size);
+    }
+}
+
+void dppo_kernel_copy_runs(int64_t count, size_t size, void *to, size_t to_step, const void *from,
+                           size_t from_step, const int64_t *index) {
+    enum { BYTES = 1 << 15 }; /* that are worth a thread */
+    copy_job job = {size, to_step, from_step, to, from, index};
+    if (size > 0) dppo_parallel_for(count, 1 + BYTES / ((int64_t)size + 1), copy_chunk, &job);
+}
+
 typedef struct row_job {
     int64_t N;
     float *out, *mean, *rstd;

@@ -7,6 +7,7 @@
 #define DPPO_TENSOR_KERNEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Elementwise functions: name, number of operands. a, b, c are the operands, p and q the parameters.
@@ -115,6 +116,11 @@ void dppo_kernel_softmax_grad_columns(int64_t outer, int64_t N, int64_t columns,
                                       const float *y, bool logarithm);
 void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, const float *y,
                               bool logarithm);
+
+/* `count` runs of `size` bytes: number i goes to `to` + i to_step, from `from` + i from_step, or with an
+ * index from index[i] from_step. */
+void dppo_kernel_copy_runs(int64_t count, size_t size, void *to, size_t to_step, const void *from,
+                           size_t from_step, const int64_t *index);
 
 /* Row-major C (M, N) = beta C + op(A) (M, K) op(B) (K, N), op the transposition where the flag is set;
  * OpenBLAS in one thread per call, spread over the workers where that was shown to keep every bit. */

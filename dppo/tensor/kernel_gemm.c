@@ -29,7 +29,7 @@ static void gemm_rows(const gemm *g, int64_t begin, int64_t end) {
 
 /* OpenBLAS computes products below this many multiplications with other kernels: a chunk stays above. */
 static const int64_t small_product = 1000000;
-enum { MAX_VERDICTS = 64, MAX_PROBE_K = 1600 };
+enum { MAX_VERDICTS = 256, MAX_PROBE_K = 1600 };
 
 /* What a trial found, by what decides how OpenBLAS walks the matrices. M is 0 where any M will do. */
 typedef struct verdict {
@@ -130,9 +130,11 @@ static bool known_exact(const gemm *g, int64_t grain, bool columns) {
  * costs little, and so many that widths of 256 and 512 (gradients of weights) are cut into equal parts. The
  * whole of M where a trial saw a bit change. The sum over k is never split. */
 static int64_t grain_for(const gemm *g) {
-    if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 16 * small_product) return g->M;
+    if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 4 * small_product) return g->M;
     int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 480 : 128;
-    if (grain * g->N * g->K <= 2 * small_product) return g->M;
+    while (grain < g->M && grain * g->N * g->K <= 2 * small_product)
+        grain *= 2;
+    if (2 * grain > g->M) return g->M;
     return known_exact(g, grain, false) ? grain : g->M;
 }
 
