@@ -138,12 +138,18 @@ static int64_t grain_for(const gemm *g) {
     return known_exact(g, grain, false) ? grain : g->M;
 }
 
-/* The same of columns, for the few rows of a policy that acts: a multiple of the tile's width. */
+/* The same of columns, for the few rows of a policy that acts: one piece a thread, a multiple of the tile's
+ * width. Pieces of a small product are small ones; those of another must not become small. */
 static int64_t column_grain_for(const gemm *g) {
-    enum { GRAIN = 128 };
-    if (dppo_threads() < 2 || g->M >= 192 || g->N < 2 * GRAIN || g->M * GRAIN * g->K <= 2 * small_product)
-        return g->N;
-    return known_exact(g, GRAIN, true) ? GRAIN : g->N;
+    enum { TILE = 64, LEAST = 1 << 17 };
+    int64_t threads = dppo_threads(), size = g->M * g->N * g->K;
+    int64_t grain = (g->N / threads + TILE - 1) / TILE * TILE;
+    bool small = size <= small_product;
+    if (threads < 2 || g->M >= 192 || g->N < 2 * TILE || size < LEAST) return g->N;
+    while (!small && grain < g->N && g->M * grain * g->K <= 2 * small_product)
+        grain += TILE;
+    if (2 * grain > g->N) return g->N;
+    return known_exact(g, grain, true) ? grain : g->N;
 }
 
 bool dppo_kernel_gemm_is_small(int64_t M, int64_t N, int64_t K) {
