@@ -10,7 +10,7 @@
 
 /* Elements a worker takes at a time: cheap loops need many to be worth a thread. A multiple of 16, so that
  * only the last chunk has a remainder (kernel_map_body.h, MIXED). */
-enum { MAP_GRAIN = 1 << 14, MAP_BLOCK = 256, COLUMN_GRAIN = 32 };
+enum { MAP_GRAIN = 1 << 15, COSTLY_GRAIN = 1 << 12, MAP_BLOCK = 256, COLUMN_GRAIN = 32 };
 
 static _Atomic(const dppo_kernels *) chosen;
 
@@ -75,10 +75,37 @@ static void map_chunk(void *context, int64_t begin, int64_t end) {
     job->function(end - begin, job->out + begin, in, job->params);
 }
 
+/* Functions of the exponential's kind cost as much as ten of the others. */
+static int64_t map_grain(dppo_map_op op) {
+    switch (op) {
+    case DPPO_MAP_EXP:
+    case DPPO_MAP_LOG:
+    case DPPO_MAP_LOG1P:
+    case DPPO_MAP_SIN:
+    case DPPO_MAP_COS:
+    case DPPO_MAP_TANH:
+    case DPPO_MAP_ATANH:
+    case DPPO_MAP_SIGMOID:
+    case DPPO_MAP_ERF:
+    case DPPO_MAP_POW:
+    case DPPO_MAP_ELU:
+    case DPPO_MAP_GELU:
+    case DPPO_MAP_MISH:
+    case DPPO_MAP_SOFTPLUS:
+    case DPPO_MAP_ELU_GRAD:
+    case DPPO_MAP_GELU_GRAD:
+    case DPPO_MAP_MISH_GRAD:
+    case DPPO_MAP_SOFTPLUS_GRAD:
+        return COSTLY_GRAIN;
+    default:
+        return MAP_GRAIN;
+    }
+}
+
 void dppo_kernel_map(dppo_map_op op, int64_t n, float *out, const float *const in[3], const int64_t stride[3],
                      const float params[2]) {
     map_job job = {kernels()->map[op], dppo_kernel_map_arity(op), out, in, stride, params};
-    dppo_parallel_for(n, MAP_GRAIN, map_chunk, &job);
+    dppo_parallel_for(n, map_grain(op), map_chunk, &job);
 }
 
 typedef struct mish_job {
