@@ -7,23 +7,24 @@
 
 enum { MAX_THREADS = 256 };
 
-/* One job at a time. Workers wait for it, take chunks from the atomic counter, and the last to leave signals
- * `idle`. A generation number tells a new job from a spurious wake-up. Whoever waits looks for a moment
- * before it sleeps on `wake` or `idle`: in a network one job follows another within microseconds, less than
- * it takes to wake a thread. */
+/* One job at a time, numbered. The ticket is the job's number and its next chunk in one word: whoever moves
+ * it on owns that chunk, and the job lasts until all chunks are done. So a worker that comes late finds
+ * either a chunk or another job, and nobody waits for it: a job with too little work to wake anybody is done
+ * by the thread that brought it. Whoever waits looks for a moment before it sleeps on `wake` or `idle`: in a
+ * network one job follows another within microseconds, less than it takes to wake a thread. */
 static struct {
     pthread_mutex_t lock;
     pthread_mutex_t submit; /* held by the thread whose job is running */
     pthread_cond_t wake, idle;
     pthread_t threads[MAX_THREADS];
     int running, wanted;
-    bool stop;
-    _Atomic uint64_t generation;
-    _Atomic int busy;
+    _Atomic bool stop, waiting; /* the submitter sleeps on `idle` */
+    _Atomic int asleep;         /* workers on `wake` */
+    _Atomic uint64_t ticket;    /* job << 32 | next chunk */
+    _Atomic int64_t chunks, done;
     void (*body)(void *, int64_t, int64_t);
     void *context;
     int64_t count, grain;
-    _Atomic int64_t next;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
           .submit = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
@@ -31,13 +32,28 @@ static struct {
 
 static _Thread_local bool inside;
 
-static void take_chunks(void) {
+static uint32_t present_job(void) {
+    return (uint32_t)(atomic_load(&pool.ticket) >> 32);
+}
+
+/* The job's fields are read while one of its chunks is not done: they are its own. */
+static void do_chunk(int64_t chunk) {
+    int64_t begin = chunk * pool.grain, all = atomic_load(&pool.chunks);
+    int64_t end = begin + pool.grain < pool.count ? begin + pool.grain : pool.count;
+    pool.body(pool.context, begin, end);
+    if (atomic_fetch_add(&pool.done, 1) + 1 < all || !atomic_load(&pool.waiting)) return;
+    pthread_mutex_lock(&pool.lock);
+    pthread_cond_signal(&pool.idle);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static void take_chunks(uint32_t job) {
+    uint64_t ticket = atomic_load(&pool.ticket);
     inside = true;
-    for (;;) {
-        int64_t begin = atomic_fetch_add(&pool.next, pool.grain);
-        if (begin >= pool.count) break;
-        int64_t end = begin + pool.grain < pool.count ? begin + pool.grain : pool.count;
-        pool.body(pool.context, begin, end);
+    while (ticket >> 32 == job && (int64_t)(ticket & UINT32_MAX) < atomic_load(&pool.chunks)) {
+        if (!atomic_compare_exchange_weak(&pool.ticket, &ticket, ticket + 1)) continue;
+        do_chunk((int64_t)(ticket & UINT32_MAX));
+        ticket = atomic_load(&pool.ticket);
     }
     inside = false;
 }
@@ -50,50 +66,64 @@ static void pause_a_little(void) {
 #endif
 }
 
-static void look_for_job(uint64_t seen) {
-    for (int i = 0; i < LOOKS && atomic_load(&pool.generation) == seen; i++)
-        pause_a_little();
+static bool all_done(void) {
+    return atomic_load(&pool.done) == atomic_load(&pool.chunks);
 }
 
-static void look_for_end(void) {
-    for (int i = 0; i < LOOKS && atomic_load(&pool.busy) > 0; i++)
+static void wait_for_end(void) {
+    for (int i = 0; i < LOOKS && !all_done(); i++)
         pause_a_little();
+    if (all_done()) return;
+    pthread_mutex_lock(&pool.lock);
+    atomic_store(&pool.waiting, true);
+    while (!all_done())
+        pthread_cond_wait(&pool.idle, &pool.lock);
+    atomic_store(&pool.waiting, false);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+/* Another job than `seen`, or the order to stop. */
+static bool something_new(uint32_t seen) {
+    return present_job() != seen || atomic_load(&pool.stop);
+}
+
+static void wait_for_job(uint32_t seen) {
+    for (int i = 0; i < LOOKS && !something_new(seen); i++)
+        pause_a_little();
+    if (something_new(seen)) return;
+    pthread_mutex_lock(&pool.lock);
+    atomic_fetch_add(&pool.asleep, 1);
+    while (!something_new(seen))
+        pthread_cond_wait(&pool.wake, &pool.lock);
+    atomic_fetch_sub(&pool.asleep, 1);
+    pthread_mutex_unlock(&pool.lock);
 }
 
 static void *worker(void *unused) {
     (void)unused;
-    uint64_t seen =
-        0; /* not the generation found on starting: a job that counts on this thread may be there already */
-    pthread_mutex_lock(&pool.lock);
+    uint32_t seen = 0; /* not the job found on starting: it may count on this thread already */
     for (;;) {
-        while (!pool.stop && pool.generation == seen)
-            pthread_cond_wait(&pool.wake, &pool.lock);
-        if (pool.stop) break;
-        seen = pool.generation;
-        pthread_mutex_unlock(&pool.lock);
-        take_chunks();
-        if (atomic_fetch_sub(&pool.busy, 1) == 1) {
-            pthread_mutex_lock(&pool.lock);
-            pthread_cond_signal(&pool.idle);
-            pthread_mutex_unlock(&pool.lock);
-        }
-        look_for_job(seen);
-        pthread_mutex_lock(&pool.lock);
+        wait_for_job(seen);
+        if (atomic_load(&pool.stop)) return NULL;
+        seen = present_job();
+        take_chunks(seen);
     }
+}
+
+static void wake_workers(void) {
+    if (atomic_load(&pool.asleep) == 0) return;
+    pthread_mutex_lock(&pool.lock);
+    pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
-    return NULL;
 }
 
 static void stop_workers(void) {
-    pthread_mutex_lock(&pool.lock);
-    pool.stop = true;
-    pthread_cond_broadcast(&pool.wake);
-    pthread_mutex_unlock(&pool.lock);
+    atomic_store(&pool.stop, true);
+    wake_workers();
     for (int i = 0; i < pool.running; i++)
         pthread_join(pool.threads[i], NULL);
     pool.running = 0;
-    pool.stop = false;
-    pool.generation = 0;
+    atomic_store(&pool.stop, false);
 }
 
 extern void openblas_set_num_threads(int count);
@@ -121,27 +151,24 @@ int dppo_threads(void) {
 void dppo_parallel_for(int64_t count, int64_t grain, void (*body)(void *, int64_t, int64_t), void *context) {
     if (count <= 0) return;
     if (grain < 1) grain = 1;
-    if (inside || pool.running == 0 || count <= grain) {
+    if (inside || pool.running == 0 || count <= grain || count / grain >= UINT32_MAX) {
         for (int64_t begin = 0; begin < count; begin += grain)
             body(context, begin, begin + grain < count ? begin + grain : count);
         return;
     }
     pthread_mutex_lock(&pool.submit);
-    pthread_mutex_lock(&pool.lock);
+    uint64_t job = present_job();
+    atomic_store(&pool.ticket, job << 32 | UINT32_MAX); /* nobody takes a chunk of the last job any more */
     pool.body = body;
     pool.context = context;
     pool.count = count;
     pool.grain = grain;
-    atomic_store(&pool.next, 0);
-    pool.busy = pool.running;
-    pool.generation++;
-    pthread_cond_broadcast(&pool.wake);
-    pthread_mutex_unlock(&pool.lock);
-    take_chunks();
-    look_for_end();
-    pthread_mutex_lock(&pool.lock);
-    while (pool.busy > 0)
-        pthread_cond_wait(&pool.idle, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
+    atomic_store(&pool.chunks, (count - 1) / grain + 1);
+    atomic_store(&pool.done, 0);
+    job = (job + 1) & UINT32_MAX;
+    atomic_store(&pool.ticket, job << 32);
+    wake_workers();
+    take_chunks((uint32_t)job);
+    wait_for_end();
     pthread_mutex_unlock(&pool.submit);
 }
