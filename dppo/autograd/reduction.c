@@ -5,7 +5,6 @@
 #include "autograd/map.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Which dims are reduced, and the shape with and without them. */
@@ -714,18 +713,34 @@ dppo_tensor *dppo_cumsum(dppo_cx *cx, dppo_tensor *input, int dim) {
 /* -- quantile
  * ------------------------------------------------------------------------------------------------ */
 
-typedef struct ranked {
-    float value;
-    int64_t at;
-} ranked;
+/* Floats as numbers of the same order: NaN last, both zeros equal. */
+static uint64_t sort_number(float x) {
+    uint32_t bits;
+    if (isnan(x)) return UINT32_MAX;
+    if (x == 0.0f) x = 0.0f;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & 0x80000000u ? (uint32_t)~bits : bits | 0x80000000u;
+}
 
-/* NaN last; equal values in their order. */
-static int compare_ranked(const void *left, const void *right) {
-    const ranked *a = left, *b = right;
-    int nan_a = isnan(a->value) != 0, nan_b = isnan(b->value) != 0;
-    if (nan_a != nan_b) return nan_a - nan_b;
-    if (a->value != b->value && !nan_a) return a->value < b->value ? -1 : 1;
-    return (a->at > b->at) - (a->at < b->at);
+/* Where the element of a rank is, equal ones ranked by their places. Its number is found byte by byte, by
+ * counting how many share the bytes above; nothing is sorted, and no memory is needed. */
+static int64_t place_of_rank(const float *x, int64_t n, int64_t rank) {
+    uint64_t found = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        int64_t counts[256] = {0};
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t order = sort_number(x[i]);
+            if (order >> (shift + 8) == found) counts[order >> shift & 255]++;
+        }
+        uint64_t byte = 0;
+        for (; rank >= counts[byte]; byte++)
+            rank -= counts[byte];
+        found = found << 8 | byte;
+    }
+    int64_t at = 0;
+    while (sort_number(x[at]) != found || rank-- > 0)
+        at++;
+    return at;
 }
 
 /* The neighbours of one result's rank, as positions in its row, and the weight of the upper one; `slope` is
@@ -742,21 +757,21 @@ typedef struct quantile_saved {
 
 /* From the nearer end, as torch.lerp; the rank is float32 arithmetic as there. NaN when the row has one. Only
  * linear and midpoint look at both neighbours. */
-static neighbours interpolate(const float *x, int64_t n, float q, dppo_interpolation how, ranked *sorted) {
+static neighbours interpolate(const float *x, int64_t n, float q, dppo_interpolation how) {
+    bool nan = false;
     for (int64_t i = 0; i < n; i++)
-        sorted[i] = (ranked){x[i], i};
-    qsort(sorted, (size_t)n, sizeof *sorted, compare_ranked);
-    bool nan = isnan(sorted[n - 1].value);
+        nan = nan || isnan(x[i]);
     float rank = nan ? (float)(n - 1) : q * (float)(n - 1);
     if (how == DPPO_QUANTILE_LOWER) rank = floorf(rank);
     if (how == DPPO_QUANTILE_HIGHER) rank = ceilf(rank);
     if (how == DPPO_QUANTILE_NEAREST) rank = rintf(rank);
-    ranked low = sorted[(int64_t)floorf(rank)], high = sorted[(int64_t)ceilf(rank)];
+    int64_t low = place_of_rank(x, n, (int64_t)floorf(rank)), high = low;
     if (how != DPPO_QUANTILE_LINEAR && how != DPPO_QUANTILE_MIDPOINT)
-        return (neighbours){low.at, low.at, 0.0f, low.value, 0.0f};
-    float a = low.value, b = high.value, w = how == DPPO_QUANTILE_MIDPOINT ? 0.5f : rank - floorf(rank);
+        return (neighbours){low, low, 0.0f, x[low], 0.0f};
+    if (ceilf(rank) > floorf(rank)) high = place_of_rank(x, n, (int64_t)ceilf(rank));
+    float a = x[low], b = x[high], w = how == DPPO_QUANTILE_MIDPOINT ? 0.5f : rank - floorf(rank);
     float value = w < 0.5f ? fmaf(w, b - a, a) : fmaf(-(b - a), 1.0f - w, b);
-    return (neighbours){low.at, high.at, w, value, nan ? 0.0f : (b - a) * (float)(n - 1)};
+    return (neighbours){low, high, w, value, nan ? 0.0f : (b - a) * (float)(n - 1)};
 }
 
 /* The neighbours share the gradient: 1 - weight and weight. */
@@ -800,19 +815,18 @@ static dppo_tensor *one_quantile(dppo_cx *cx, dppo_tensor *input, float q, dppo_
     const float *x = rows_of(cx, name, input, &saved.r);
     dppo_tensor *out = x ? reduced_result(cx, DPPO_F32, input, &saved.r, keepdim) : NULL;
     if (!out) return NULL;
-    if (n == 0 || !(q >= 0.0f && q <= 1.0f))
+    const int64_t most = (int64_t)1 << 24; /* torch refuses more: float32 ranks would be inexact */
+    if (n == 0 || n > most || !(q >= 0.0f && q <= 1.0f))
         return dppo_context_fail(cx, DPPO_INVALID, "quantile: q = %g of %lld elements", (double)q,
                                  (long long)n);
     size_t results = (size_t)dppo_numel(out);
-    ranked *sorted = malloc((size_t)n * sizeof *sorted);
     saved.found = dppo_arena_alloc(dppo_context_arena(cx), (results + 1) * sizeof *saved.found);
-    for (size_t i = 0; sorted && saved.found && i < results; i++) {
-        saved.found[i] = interpolate(x + (int64_t)i * n, n, q, how, sorted);
+    for (size_t i = 0; saved.found && i < results; i++) {
+        saved.found[i] = interpolate(x + (int64_t)i * n, n, q, how);
         dppo_f32(out)[i] = saved.found[i].value;
     }
-    if (!sorted || !saved.found)
+    if (!saved.found)
         out = dppo_context_fail(cx, DPPO_NO_MEMORY, "quantile: no memory for %lld elements", (long long)n);
-    free(sorted);
     dppo_tensor *inputs[2] = {input, how == DPPO_QUANTILE_LINEAR ? q_tensor : NULL};
     dppo_node *node = out ? dppo_record(cx, name, out, 2, inputs, quantile_backward) : NULL;
     if (node) node->saved = saved_copy(cx, name, &saved, sizeof saved);
