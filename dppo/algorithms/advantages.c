@@ -2,7 +2,6 @@
 #include "algorithms/numpy.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 void dppo_gae(dppo_gae_options options, int64_t n_steps, int64_t n_envs, const double *reward,
               const double *terminated, const double *values, const double *discounted_next,
@@ -21,16 +20,10 @@ void dppo_gae(dppo_gae_options options, int64_t n_steps, int64_t n_envs, const d
         }
 }
 
-double dppo_explained_variance(int64_t count, const float *values, const float *returns) {
+double dppo_explained_variance(int64_t count, const float *values, const float *returns, float *rest) {
     float var = dppo_np_var_f32(returns, count);
-    float *rest = malloc((size_t)(count > 0 ? count : 1) * sizeof *rest);
-    if (!rest || var == 0) {
-        free(rest);
-        return NAN;
-    }
+    if (var == 0) return NAN;
     for (int64_t i = 0; i < count; i++)
         rest[i] = returns[i] - values[i];
-    double explained = (double)(1 - dppo_np_var_f32(rest, count) / var);
-    free(rest);
-    return explained;
+    return (double)(1 - dppo_np_var_f32(rest, count) / var);
 }

@@ -15,7 +15,8 @@ void dppo_gae(dppo_gae_options options, int64_t n_steps, int64_t n_envs, const d
               const double *terminated, const double *values, const double *discounted_next,
               double *advantages, double *returns);
 
-/* 1 - var(returns - values) / var(returns) in float32; NaN when the returns do not vary. */
-double dppo_explained_variance(int64_t count, const float *values, const float *returns);
+/* 1 - var(returns - values) / var(returns) in float32; NaN when the returns do not vary. `rest` (count) is
+ * scratch. */
+double dppo_explained_variance(int64_t count, const float *values, const float *returns, float *rest);
 
 #endif

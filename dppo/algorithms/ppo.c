@@ -36,7 +36,9 @@ dppo_status dppo_ppo_init(dppo_ppo *ppo, const dppo_config *config) {
     DPPO_TRY(read_options(&ppo->options, config));
     ppo->chunks = dppo_rows_new();
     ppo->states = dppo_rows_new();
-    if (!ppo->chunks || !ppo->states) return dppo_fail(DPPO_NO_MEMORY, "no memory for a learner");
+    ppo->iteration = dppo_arena_new();
+    if (!ppo->chunks || !ppo->states || !ppo->iteration)
+        return dppo_fail(DPPO_NO_MEMORY, "no memory for a learner");
     DPPO_TRY(dppo_agent_base_init(&ppo->base, config));
     return ppo->options.reward_scale_running
                ? dppo_reward_scaler_init(&ppo->scaler, ppo->options.n_envs, 10.0, 0.99, false)
@@ -79,6 +81,7 @@ void dppo_ppo_release(dppo_agent *agent) {
     dppo_reward_scaler_free(&ppo->scaler);
     dppo_rows_free(ppo->chunks);
     dppo_rows_free(ppo->states);
+    dppo_arena_free(ppo->iteration);
     dppo_agent_base_release(agent);
 }
 
@@ -102,14 +105,6 @@ dppo_status dppo_ppo_load(dppo_ppo *ppo, const dppo_named *state) {
 
 /* -- from the rollout to data
  * ------------------------------------------------------------------------------------ */
-
-void dppo_ppo_data_free(dppo_ppo_data *data) {
-    free(data->values);
-    free(data->returns);
-    free(data->advantages);
-    free(data->logprobs);
-    *data = (dppo_ppo_data){0};
-}
 
 /* V(s) of `count` observations into `out` (count), without gradients. */
 static dppo_status values_of(dppo_ppo *ppo, const float *obs, int64_t count, float *out) {
@@ -195,52 +190,47 @@ static dppo_status evaluate_policy(dppo_ppo *ppo, const dppo_ppo_policy *policy,
 /* Float64 columns of the estimator, and the float32 results the minibatches read. */
 static dppo_status estimate_advantages(dppo_ppo *ppo, const dppo_rollout *rollout, dppo_ppo_data *data) {
     int64_t n = rollout->n_envs, rows = data->rows;
-    double *work = malloc((size_t)(4 * rows + n) * sizeof *work);
-    float *last = malloc((size_t)n * sizeof *last);
-    dppo_status status = work && last ? DPPO_OK : dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    double *work = dppo_arena_alloc(ppo->iteration, (size_t)(4 * rows + n) * sizeof *work);
+    float *last = dppo_arena_alloc(ppo->iteration, (size_t)n * sizeof *last);
+    if (!work || !last) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
+    double *reward = work, *values = work + rows, *advantages = work + 2 * rows, *returns = work + 3 * rows;
+    double *discounted_next = work + 4 * rows;
     dppo_context_reset(ppo->base.learning);
-    if (status == DPPO_OK) status = values_of(ppo, rollout->last_obs, n, last);
-    if (status == DPPO_OK) {
-        double *reward = work, *values = work + rows, *advantages = work + 2 * rows,
-               *returns = work + 3 * rows;
-        double *discounted_next = work + 4 * rows;
-        memcpy(reward, rollout->reward, (size_t)rows * sizeof *reward);
-        if (ppo->options.reward_scale_running)
-            status = dppo_reward_scaler_apply(&ppo->scaler, rollout->n_steps, rollout->firsts, reward);
-        for (int64_t i = 0; i < rows; i++)
-            values[i] = (double)data->values[i];
-        for (int64_t i = 0; i < n; i++) /* numpy multiplies a float32 array by a Python float in float32 */
-            discounted_next[i] = (double)((float)ppo->options.gamma * last[i]);
-        dppo_gae_options options = {ppo->options.gamma, ppo->options.gae_lambda,
-                                    ppo->options.reward_scale_const};
-        dppo_gae(options, rollout->n_steps, n, reward, rollout->terminated, values, discounted_next,
-                 advantages, returns);
-        for (int64_t i = 0; i < rows; i++) {
-            data->advantages[i] = (float)advantages[i];
-            data->returns[i] = (float)returns[i];
-        }
+    DPPO_TRY(values_of(ppo, rollout->last_obs, n, last));
+    memcpy(reward, rollout->reward, (size_t)rows * sizeof *reward);
+    if (ppo->options.reward_scale_running)
+        DPPO_TRY(dppo_reward_scaler_apply(&ppo->scaler, rollout->n_steps, rollout->firsts, reward));
+    for (int64_t i = 0; i < rows; i++)
+        values[i] = (double)data->values[i];
+    for (int64_t i = 0; i < n; i++) /* numpy multiplies a float32 array by a Python float in float32 */
+        discounted_next[i] = (double)((float)ppo->options.gamma * last[i]);
+    dppo_gae_options options = {ppo->options.gamma, ppo->options.gae_lambda, ppo->options.reward_scale_const};
+    dppo_gae(options, rollout->n_steps, n, reward, rollout->terminated, values, discounted_next, advantages,
+             returns);
+    for (int64_t i = 0; i < rows; i++) {
+        data->advantages[i] = (float)advantages[i];
+        data->returns[i] = (float)returns[i];
     }
-    free(work);
-    free(last);
     dppo_lap(&ppo->watch, &ppo->watch.spent.advantages_seconds);
-    return status;
+    return DPPO_OK;
 }
 
-static float *floats(int64_t count) {
-    return malloc((size_t)(count > 0 ? count : 1) * sizeof(float));
+static float *floats(dppo_ppo *ppo, int64_t count) {
+    return dppo_arena_alloc(ppo->iteration, (size_t)count * sizeof(float));
 }
 
 dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
                              const dppo_ppo_policy *policy, dppo_ppo_data *data) {
     int64_t rows = rollout->n_steps * rollout->n_envs;
     dppo_stopwatch_start(&ppo->watch);
+    dppo_arena_reset(ppo->iteration);
     *data = (dppo_ppo_data){rows,
                             rollout->obs,
                             rollout->chains,
-                            floats(rows),
-                            floats(rows),
-                            floats(rows),
-                            floats(rows * logprobs_per_row),
+                            floats(ppo, rows),
+                            floats(ppo, rows),
+                            floats(ppo, rows),
+                            floats(ppo, rows * logprobs_per_row),
                             logprobs_per_row};
     if (!data->values || !data->returns || !data->advantages || !data->logprobs)
         return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
@@ -376,10 +366,14 @@ static void fill_metrics(dppo_ppo *ppo, const dppo_ppo_data *data, const epoch_s
     metrics->approx_kl = state->last.approx_kl;
     metrics->ratio = state->last.ratio;
     metrics->clipfrac = state->clipfrac_sum / (double)state->minibatches;
-    metrics->explained_variance = dppo_explained_variance(data->rows, data->values, data->returns);
+    metrics->explained_variance = NAN;
+    float *rest = floats(ppo, data->rows);
+    if (rest)
+        metrics->explained_variance = dppo_explained_variance(data->rows, data->values, data->returns, rest);
     metrics->actor_lr = dppo_optimizer_lr(ppo->actor.optimizer);
     metrics->critic_lr = dppo_optimizer_lr(ppo->critic.optimizer);
-    metrics->std = metrics->eta = metrics->min_sampling_std = NAN;
+    metrics->std = metrics->eta = state->minibatches > 0 ? state->last.eta_or_std : NAN;
+    metrics->min_sampling_std = NAN;
     dppo_lap(&ppo->watch, &ppo->watch.spent.advantages_seconds); /* their explained variance */
     metrics->phases = ppo->watch.spent;
 }
@@ -388,7 +382,7 @@ dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *dat
                             const dppo_ppo_minibatch *minibatch, dppo_update_metrics *metrics,
                             dppo_trace *trace) {
     epoch_state state = {0};
-    dppo_tensor *permutation = dppo_tensor_heap(DPPO_I64, 1, &total);
+    dppo_tensor *permutation = dppo_tensor_new(ppo->iteration, DPPO_I64, 1, &total);
     if (!permutation) return dppo_fail(DPPO_NO_MEMORY, "update: out of memory");
     dppo_status status = DPPO_OK;
     for (int64_t epoch = 0; epoch < ppo->options.update_epochs && !state.stop && status == DPPO_OK; epoch++) {
@@ -396,7 +390,6 @@ dppo_status dppo_ppo_epochs(dppo_ppo *ppo, int64_t itr, const dppo_ppo_data *dat
         if (status == DPPO_OK) status = dppo_ppo_check_chunks(ppo, data, minibatch, permutation);
         if (status == DPPO_OK) status = run_epoch(ppo, itr, data, permutation, minibatch, trace, &state);
     }
-    dppo_tensor_free(permutation);
     if (status == DPPO_OK) fill_metrics(ppo, data, &state, metrics);
     return status;
 }

@@ -31,6 +31,7 @@ typedef struct dppo_ppo {
     dppo_module *critic_module;  /* borrowed from the model */
     dppo_reward_scaler scaler;
     dppo_rows *chunks, *states; /* owned; of minibatches, and of the critic's states in them */
+    dppo_arena *iteration;      /* owned; what lives as long as one update */
     dppo_ppo_chunking minibatches, values, logprobs;
     dppo_stopwatch watch; /* of the update under way; dppo_ppo_prepare() starts it */
 } dppo_ppo;
@@ -50,11 +51,10 @@ typedef struct dppo_ppo_data {
     int64_t rows;
     const float *obs;                     /* (R, To, Do), the rollout's */
     const float *chains;                  /* (R, K'+1, Ta, Da), the rollout's */
-    float *values, *returns, *advantages; /* (R), owned */
-    float *logprobs;                      /* (R, per row), owned */
+    float *values, *returns, *advantages; /* (R) */
+    float *logprobs;                      /* (R, per row) */
     int64_t logprobs_per_row;
 } dppo_ppo_data;
-void dppo_ppo_data_free(dppo_ppo_data *data);
 
 /* Log-probabilities of rows [begin, begin + count) under the current policy, without gradients, into `out`
  * (count, per row); the learning context is fresh. */
@@ -66,8 +66,8 @@ typedef struct dppo_ppo_policy {
     int64_t pairs_per_row; /* rows of the network for each row of data: K', or 1 */
 } dppo_ppo_policy;
 
-/* Values, old log-probabilities, reward scaling, GAE: from the rollout to `data` (dppo_ppo_data_free() is
- * owed even after a failure). */
+/* Values, old log-probabilities, reward scaling, GAE: from the rollout to `data`, whose arrays live in the
+ * learner until the next update. */
 dppo_status dppo_ppo_prepare(dppo_ppo *ppo, const dppo_rollout *rollout, int64_t logprobs_per_row,
                              const dppo_ppo_policy *policy, dppo_ppo_data *data);
 

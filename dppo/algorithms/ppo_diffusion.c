@@ -16,7 +16,6 @@
 #include "diffusion/diffusion.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct ppo_diffusion {
@@ -175,20 +174,15 @@ static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *ro
     if (rollout->chain_length != steps + 1)
         return dppo_fail(DPPO_INVALID, "update: chains of %lld samples, ft_denoising_steps is %lld",
                          (long long)rollout->chain_length, (long long)steps);
-    dppo_trace own = {0};
-    dppo_trace *rows = trace ? trace : &own;
     dppo_status status = dppo_ppo_prepare(ppo, rollout, steps * agent->horizon_steps * agent->action_dim,
                                           &(dppo_ppo_policy){chain_logprobs, steps}, &data);
     const dppo_ppo_minibatch minibatch = minibatch_of(ppo);
     if (status == DPPO_OK)
-        status = dppo_ppo_epochs(ppo, itr, &data, data.rows * steps, &minibatch, metrics, rows);
+        status = dppo_ppo_epochs(ppo, itr, &data, data.rows * steps, &minibatch, metrics, trace);
     if (status == DPPO_OK) {
-        metrics->eta = rows->count ? rows->rows[rows->count - 1].eta_or_std : NAN;
-        metrics->entropy = NAN;
+        metrics->std = metrics->entropy = NAN;
         metrics->min_sampling_std = dppo_diffusion_min_sampling_denoising_std(agent->model);
     }
-    dppo_ppo_data_free(&data);
-    free(own.rows);
     return status;
 }
 

@@ -6,7 +6,6 @@
 #include "models/gmm.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* -- what is asked of either policy
@@ -96,18 +95,11 @@ static dppo_status update(dppo_agent *agent, int64_t itr, const dppo_rollout *ro
                           dppo_update_metrics *metrics, dppo_trace *trace) {
     dppo_ppo *ppo = (dppo_ppo *)agent;
     dppo_ppo_data data = {0};
-    dppo_trace own = {0};
-    dppo_trace *rows = trace ? trace : &own;
     dppo_status status = dppo_ppo_prepare(ppo, rollout, 1, &(dppo_ppo_policy){sample_logprobs, 1}, &data);
     if (status == DPPO_OK)
         status = dppo_ppo_epochs(ppo, itr, &data, data.rows, &(dppo_ppo_minibatch){.loss = minibatch_loss},
-                                 metrics, rows);
-    if (status == DPPO_OK) {
-        metrics->std = rows->count ? rows->rows[rows->count - 1].eta_or_std : NAN;
-        metrics->bc_loss = NAN;
-    }
-    dppo_ppo_data_free(&data);
-    free(own.rows);
+                                 metrics, trace);
+    if (status == DPPO_OK) metrics->eta = metrics->bc_loss = NAN;
     return status;
 }
 

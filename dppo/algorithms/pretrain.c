@@ -21,13 +21,15 @@ typedef struct side {
     dppo_agent *agent;
     const char *prefix;
     double loss_sum, grad_norm_sum, seconds;
+    dppo_trace trace; /* of the epoch under way */
 } side;
 
 typedef struct pretrainer {
     const dppo_config *config;
     const dppo_run_options *options;
     dppo_sequence_dataset *dataset;
-    dppo_generator *order; /* of the samples */
+    dppo_generator *order;    /* of the samples */
+    dppo_tensor *permutation; /* (samples) drawn from it */
     side sides[2];
     int side_count;
     int64_t n_epochs, batch_size, save_model_freq, epoch_start_ema, update_ema_freq;
@@ -83,7 +85,9 @@ static dppo_status open_sides(pretrainer *p) {
     p->order = dppo_generator_new((uint64_t)seed);
     p->actions = malloc((size_t)(p->batch_size * p->horizon_steps * p->action_dim) * sizeof(float));
     p->states = malloc((size_t)(p->batch_size * p->cond_steps * p->obs_dim) * sizeof(float));
-    if (!p->order || !p->actions || !p->states) return dppo_fail(DPPO_NO_MEMORY, "pretrain: out of memory");
+    p->permutation = dppo_tensor_heap(DPPO_I64, 1, (int64_t[]){dppo_sequence_dataset_count(p->dataset)});
+    if (!p->order || !p->actions || !p->states || !p->permutation)
+        return dppo_fail(DPPO_NO_MEMORY, "pretrain: out of memory");
     p->side_count = p->options->second ? 2 : 1;
     p->sides[0] = (side){.class = p->options->first, .prefix = ""};
     p->sides[1] = (side){.class = p->options->second, .prefix = "torch/"};
@@ -167,7 +171,7 @@ static int ema_mode(const pretrainer *p) {
 }
 
 /* One batch on every side; a row of the comparison when there are two. */
-static dppo_status one_batch(pretrainer *p, int64_t count, dppo_trace *traces) {
+static dppo_status one_batch(pretrainer *p, int64_t count) {
     for (int i = 0; i < p->side_count; i++) {
         side *s = &p->sides[i];
         double loss, grad_norm, start = dppo_seconds();
@@ -180,36 +184,34 @@ static dppo_status one_batch(pretrainer *p, int64_t count, dppo_trace *traces) {
         s->loss_sum += loss;
         s->grad_norm_sum += grad_norm;
         dppo_trace_row row = {.loss = loss, .actor_grad_norm = grad_norm};
-        DPPO_TRY(dppo_trace_add(&traces[i], &row));
+        DPPO_TRY(dppo_trace_add(&s->trace, &row));
     }
     p->batches++;
     return DPPO_OK;
 }
 
-static dppo_status all_batches(pretrainer *p, dppo_trace *traces, int64_t *batches) {
+static dppo_status all_batches(pretrainer *p, int64_t *batches) {
     int64_t total = dppo_sequence_dataset_count(p->dataset);
-    dppo_tensor *order = dppo_tensor_heap(DPPO_I64, 1, &total);
-    if (!order) return dppo_fail(DPPO_NO_MEMORY, "pretrain: out of memory");
-    dppo_status status = dppo_draw_randperm(p->order, order);
+    DPPO_TRY(dppo_draw_randperm(p->order, p->permutation));
     *batches = 0;
-    for (int64_t begin = 0; begin < total && status == DPPO_OK; begin += p->batch_size) {
+    for (int64_t begin = 0; begin < total; begin += p->batch_size) {
         int64_t count = p->batch_size < total - begin ? p->batch_size : total - begin;
-        read_batch(p, dppo_i64(order) + begin, count);
-        status = one_batch(p, count, traces);
+        read_batch(p, dppo_i64(p->permutation) + begin, count);
+        DPPO_TRY(one_batch(p, count));
         ++*batches;
     }
-    dppo_tensor_free(order);
-    return status;
+    return DPPO_OK;
 }
 
 /* Both sides saw the same batches, so that their traces are comparable while their states agree. */
-static dppo_status compare_sides(pretrainer *p, const dppo_trace *traces) {
+static dppo_status compare_sides(pretrainer *p) {
     dppo_named c = {0}, torch = {0};
     bool within = true;
     dppo_status status = p->sides[0].class->save(p->sides[0].agent, &c);
     if (status == DPPO_OK) status = p->sides[1].class->save(p->sides[1].agent, &torch);
     if (status == DPPO_OK)
-        status = dppo_compare_traces(&p->compared, p->epoch, &traces[0], &traces[1], loss_tolerance, &within);
+        status = dppo_compare_traces(&p->compared, p->epoch, &p->sides[0].trace, &p->sides[1].trace,
+                                     loss_tolerance, &within);
     if (status == DPPO_OK && p->result->free_equal_iterations < 0 && !dppo_states_equal(&c, &torch))
         p->result->free_equal_iterations = p->epoch - 1;
     p->result->teacher_forced_iterations++;
@@ -230,23 +232,21 @@ static dppo_status write_tables(const pretrainer *p) {
 }
 
 static dppo_status one_epoch(pretrainer *p) {
-    dppo_trace traces[2] = {0};
     int64_t batches = 0;
-    for (int i = 0; i < p->side_count; i++)
+    for (int i = 0; i < p->side_count; i++) {
         p->sides[i].loss_sum = p->sides[i].grad_norm_sum = p->sides[i].seconds = 0;
-    dppo_status status = all_batches(p, traces, &batches);
-    for (int i = 0; i < p->side_count && status == DPPO_OK; i++) {
+        p->sides[i].trace.count = 0;
+    }
+    DPPO_TRY(all_batches(p, &batches));
+    for (int i = 0; i < p->side_count; i++) {
         side *s = &p->sides[i];
-        status = s->class->pretrain_end_epoch(s->agent);
+        DPPO_TRY(s->class->pretrain_end_epoch(s->agent));
         dppo_text_format(&p->metrics, "%lld,%s,%.9g,%.9g,%.6f\n", (long long)p->epoch, s->class->side,
                          s->loss_sum / (double)batches, s->grad_norm_sum / (double)batches, s->seconds);
         dppo_log_line("%4lld %-5s train loss %8.5f  %5.1f s", (long long)p->epoch, s->class->side,
                       s->loss_sum / (double)batches, s->seconds);
     }
-    if (status == DPPO_OK && p->side_count == 2) status = compare_sides(p, traces);
-    free(traces[0].rows);
-    free(traces[1].rows);
-    return status;
+    return p->side_count == 2 ? compare_sides(p) : DPPO_OK;
 }
 
 static dppo_status run(pretrainer *p) {
@@ -292,8 +292,11 @@ dppo_status dppo_pretrain(const dppo_config *config, const dppo_run_options *opt
         status = dppo_run_folder_result(options, config, result);
     else if (status == DPPO_INTERRUPTED)
         (void)dppo_run_folder_result(options, config, result);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (p.sides[i].agent) p.sides[i].class->destroy(p.sides[i].agent);
+        free(p.sides[i].trace.rows);
+    }
+    dppo_tensor_free(p.permutation);
     if (p.dataset) dppo_sequence_dataset_free(p.dataset);
     dppo_generator_free(p.order);
     free(p.actions);

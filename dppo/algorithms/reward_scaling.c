@@ -10,7 +10,8 @@ dppo_status dppo_reward_scaler_init(dppo_reward_scaler *scaler, int64_t n_envs, 
                                     bool per_env) {
     int64_t stats = per_env ? n_envs : 1;
     if (n_envs <= 0) return dppo_fail(DPPO_INVALID, "RunningRewardScaler: num_envs %lld", (long long)n_envs);
-    *scaler = (dppo_reward_scaler){n_envs, cliprew, gamma, 1e-8, per_env, stats, NULL, NULL, NULL, 1e-4};
+    *scaler =
+        (dppo_reward_scaler){n_envs, cliprew, gamma, 1e-8, per_env, stats, NULL, NULL, NULL, 1e-4, NULL, 0};
     scaler->ret = calloc((size_t)n_envs, sizeof(double));
     scaler->mean = calloc((size_t)stats, sizeof(double));
     scaler->var = calloc((size_t)stats, sizeof(double));
@@ -27,7 +28,9 @@ void dppo_reward_scaler_free(dppo_reward_scaler *scaler) {
     free(scaler->ret);
     free(scaler->mean);
     free(scaler->var);
-    scaler->ret = scaler->mean = scaler->var = NULL;
+    free(scaler->work);
+    scaler->ret = scaler->mean = scaler->var = scaler->work = NULL;
+    scaler->room = 0;
 }
 
 /* Merges a batch's moments into the running ones (Chan et al.); the sum of squares is divided by the new
@@ -39,6 +42,15 @@ static void merge_moments(dppo_reward_scaler *scaler, int64_t which, double mean
     scaler->var[which] = m2 / (total - 1);
 }
 
+static bool make_room(dppo_reward_scaler *scaler, int64_t count) {
+    if (count <= scaler->room) return true;
+    double *work = realloc(scaler->work, (size_t)count * sizeof *work);
+    if (!work) return false;
+    scaler->work = work;
+    scaler->room = count;
+    return true;
+}
+
 static double clip(double x, double bound) {
     return x < -bound ? -bound : x > bound ? bound : x;
 }
@@ -47,9 +59,9 @@ dppo_status dppo_reward_scaler_apply(dppo_reward_scaler *scaler, int64_t n_steps
                                      double *reward) {
     int64_t n = scaler->n_envs;
     if (n_steps <= 0) return dppo_fail(DPPO_INVALID, "RunningRewardScaler: %lld steps", (long long)n_steps);
-    double *rets =
-        malloc((size_t)(n * n_steps) * sizeof *rets); /* (N, T), so that statistics run over it in order */
-    if (!rets) return dppo_fail(DPPO_NO_MEMORY, "RunningRewardScaler: out of memory");
+    if (!make_room(scaler, n * n_steps))
+        return dppo_fail(DPPO_NO_MEMORY, "RunningRewardScaler: out of memory");
+    double *rets = scaler->work; /* (N, T), so that statistics run over it in order */
     for (int64_t t = 0; t < n_steps; t++)
         for (int64_t i = 0; i < n; i++) {
             /* ret <- r + (1 - first) gamma ret */
@@ -67,7 +79,6 @@ dppo_status dppo_reward_scaler_apply(dppo_reward_scaler *scaler, int64_t n_steps
         for (int64_t t = 0; t < n_steps; t++)
             reward[t * n + i] = clip(reward[t * n + i] / scale, scaler->cliprew);
     }
-    free(rets);
     return DPPO_OK;
 }
 

@@ -14,6 +14,8 @@ typedef struct dppo_reward_scaler {
     double *ret;        /* (N), owned: the discounted sum so far */
     double *mean, *var; /* (stats), owned */
     double count;       /* starts at 1e-4 */
+    double *work;       /* (N, T) of the longest iteration so far, owned */
+    int64_t room;       /* numbers in it */
 } dppo_reward_scaler;
 
 /* The original's defaults are cliprew 10, gamma 0.99, per_env false. */

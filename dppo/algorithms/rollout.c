@@ -25,13 +25,14 @@ static dppo_status allocate(dppo_collector *c) {
     c->reward = calloc(t * n, sizeof(double));
     c->terminated = calloc(t * n, sizeof(double));
     c->firsts = calloc((t + 1) * n, sizeof(double));
+    c->episodes = calloc(3 * (t * n + 1), sizeof(double));
     c->actions = calloc(n * chunk, sizeof(float));
     c->chunk = calloc(n * chunk, sizeof(float));
     c->step_terminated = calloc(n, sizeof(bool));
     c->step_truncated = calloc(n, sizeof(bool));
     c->done = calloc(n, sizeof(bool));
-    if (!c->obs || !c->chains || !c->last_obs || !c->reward || !c->terminated || !c->firsts || !c->actions ||
-        !c->chunk || !c->step_terminated || !c->step_truncated || !c->done)
+    if (!c->obs || !c->chains || !c->last_obs || !c->reward || !c->terminated || !c->firsts || !c->episodes ||
+        !c->actions || !c->chunk || !c->step_terminated || !c->step_truncated || !c->done)
         return dppo_fail(DPPO_NO_MEMORY, "rollout: out of memory for %zu steps of %zu environments", t, n);
     r->obs = c->obs;
     r->chains = c->chains;
@@ -74,6 +75,7 @@ void dppo_collector_free(dppo_collector *c) {
     free(c->reward);
     free(c->terminated);
     free(c->firsts);
+    free(c->episodes);
     free(c->actions);
     free(c->chunk);
     free(c->step_terminated);
@@ -152,15 +154,8 @@ static void list_episodes(const dppo_collector *c, int64_t i, episode_lists *lis
 
 dppo_status dppo_summarize_episodes(const dppo_collector *c, double threshold, dppo_episodes *episodes) {
     size_t most = (size_t)(c->rollout.n_steps * c->rollout.n_envs) + 1;
-    episode_lists lists = {malloc(most * sizeof(double)), malloc(most * sizeof(double)),
-                           malloc(most * sizeof(double)), 0};
+    episode_lists lists = {c->episodes, c->episodes + most, c->episodes + 2 * most, 0};
     *episodes = (dppo_episodes){0};
-    if (!lists.sums || !lists.bests || !lists.column) {
-        free(lists.sums);
-        free(lists.bests);
-        free(lists.column);
-        return dppo_fail(DPPO_NO_MEMORY, "episodes: out of memory");
-    }
     for (int64_t i = 0; i < c->rollout.n_envs; i++)
         list_episodes(c, i, &lists);
     episodes->count = lists.count;
@@ -172,9 +167,6 @@ dppo_status dppo_summarize_episodes(const dppo_collector *c, double threshold, d
         episodes->avg_best_reward = dppo_np_mean(lists.bests, lists.count);
         episodes->success_rate = (double)successes / (double)lists.count;
     }
-    free(lists.sums);
-    free(lists.bests);
-    free(lists.column);
     return DPPO_OK;
 }
 

@@ -19,6 +19,7 @@ typedef struct dppo_collector {
     int64_t act_steps;
     float *obs, *chains, *last_obs;         /* owned */
     double *reward, *terminated, *firsts;   /* owned */
+    double *episodes;                       /* (3, T N + 1) scratch of a summary */
     float *actions, *chunk;                 /* (N, Ta, Da) sampled, (N, act_steps, Da) executed */
     bool *step_terminated, *step_truncated; /* (N) */
     bool *done;                      /* (N): the last step of the previous iteration ended an episode */

@@ -10,7 +10,6 @@
 
 #include "base/pool.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { FRAME_CHUNKS = 16 };
@@ -144,13 +143,15 @@ static bool run_frames(dppo_cx *cx, frames f, void (*body)(void *context, int64_
     int64_t B = f.w->B;
     f.grain = B > FRAME_CHUNKS ? (B + FRAME_CHUNKS - 1) / FRAME_CHUNKS : 1;
     int64_t chunks = B > FRAME_CHUNKS ? FRAME_CHUNKS : B;
-    f.columns = malloc((size_t)(chunks * depth(f.w) * places(f.w) + 1) * sizeof(float));
+    dppo_context_mark mark = dppo_context_position(cx);
+    f.columns =
+        dppo_arena_alloc(dppo_context_arena(cx), (size_t)(chunks * depth(f.w) * places(f.w)) * sizeof(float));
     if (!f.columns) {
         (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "convolution: no memory for the columns");
         return false;
     }
     dppo_parallel_for(B, f.grain, body, &f);
-    free(f.columns);
+    dppo_context_rewind(cx, mark);
     return true;
 }
 
@@ -158,7 +159,8 @@ static bool run_frames(dppo_cx *cx, frames f, void (*body)(void *context, int64_
 static bool sum_weights(dppo_cx *cx, const windows *w, const float *images, const float *at_places,
                         float *weight_gradient) {
     int64_t K = depth(w), L = places(w);
-    float *columns = malloc((size_t)(K * L + 1) * sizeof *columns);
+    dppo_context_mark mark = dppo_context_position(cx);
+    float *columns = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(K * L) * sizeof *columns);
     if (!columns) {
         (void)dppo_context_fail(cx, DPPO_NO_MEMORY, "convolution: no memory for the columns");
         return false;
@@ -170,7 +172,7 @@ static bool sum_weights(dppo_cx *cx, const windows *w, const float *images, cons
         dppo_kernel_gemm(false, true, w->O, K, L, at_places + b * w->O * L, L,
                          image_is_columns(w) ? image : columns, L, 1.0f, weight_gradient, K);
     }
-    free(columns);
+    dppo_context_rewind(cx, mark);
     return true;
 }
 

@@ -282,31 +282,33 @@ static dppo_status check_weights(const float *weights, int64_t rows, int64_t n) 
     return DPPO_OK;
 }
 
+static void *scratch_of(dppo_generator *generator, size_t size) {
+    if (size <= generator->scratch_size) return generator->scratch;
+    void *scratch = realloc(generator->scratch, size);
+    if (!scratch) return NULL;
+    generator->scratch_size = size;
+    return generator->scratch = scratch;
+}
+
 static dppo_status multinomial(dppo_generator *generator, const dppo_tensor *probabilities, bool replacement,
                                int64_t rows, int64_t n, int64_t samples, int64_t *out) {
-    float *weights = malloc(sizeof *weights * (size_t)(rows * n));
-    ranked *order = malloc(sizeof *order * (size_t)n);
-    dppo_status status = DPPO_OK;
-    if (!weights || !order)
-        status = dppo_fail(DPPO_NO_MEMORY, "multinomial: out of memory");
-    else {
-        dppo_tensor_pack(probabilities, weights);
-        status = check_weights(weights, rows, n);
-    }
-    if (status == DPPO_OK && !replacement) {
+    ranked *order = scratch_of(generator, (size_t)n * (sizeof *order + (size_t)rows * sizeof(float)));
+    if (!order) return dppo_fail(DPPO_NO_MEMORY, "multinomial: out of memory");
+    float *weights = (float *)(order + n);
+    dppo_tensor_pack(probabilities, weights);
+    DPPO_TRY(check_weights(weights, rows, n));
+    if (!replacement) {
         const int64_t *stride = probabilities->stride;
         bool transposed = probabilities->ndim == 2 && stride[0] == 1 && stride[1] == rows && rows > 1;
         divide_by_exponentials(generator, transposed, rows, n, weights);
     }
-    for (int64_t i = 0; status == DPPO_OK && i < rows; i++) {
+    for (int64_t i = 0; i < rows; i++) {
         if (replacement)
             sample_with_replacement(generator, weights + i * n, n, samples, out + i * samples);
         else
             sample_without_replacement(weights + i * n, n, samples, order, out + i * samples);
     }
-    free(order);
-    free(weights);
-    return status;
+    return DPPO_OK;
 }
 
 dppo_status dppo_draw_multinomial(dppo_generator *generator, const dppo_tensor *probabilities,

@@ -17,6 +17,7 @@ dppo_generator *dppo_generator_new(uint64_t seed) {
 }
 
 void dppo_generator_free(dppo_generator *generator) {
+    if (generator) free(generator->scratch);
     free(generator);
 }
 

@@ -15,6 +15,8 @@ struct dppo_generator {
     size_t replayed;
     dppo_named *record; /* borrowed; NULL when not recording */
     size_t recorded;
+    void *scratch; /* owned, kept from draw to draw */
+    size_t scratch_size;
 };
 
 /* Draws in place, `data[16]` uniform in [0, 1) -> normal: Box-Muller on lanes (i, i + 8), for every whole
