@@ -127,18 +127,17 @@ static bool known_exact(const gemm *g, int64_t grain, bool columns) {
 }
 
 /* A share of `size` for each thread, in whole tiles. */
-static int64_t share(int64_t size) {
-    enum { TILE = 64 };
-    return (size / dppo_threads() + TILE - 1) / TILE * TILE;
+static int64_t share(int64_t size, int64_t tile) {
+    int64_t tiles = size / dppo_threads() / tile;
+    return tiles > 0 ? tiles * tile : tile;
 }
 
-/* Rows per chunk: multiples of the micro-kernel's tile, and large enough that packing B again for each chunk
- * costs little; of the few rows of a weight's gradient, where B is the larger, one chunk a thread. The whole
- * of M where a trial saw a bit change. The sum over k is never split. */
+/* Rows per chunk: multiples of the micro-kernel's tile, one chunk a thread, for each packs the whole of B
+ * again; more where there are many rows, so that threads end together. The whole of M where a trial saw a bit
+ * change. The sum over k is never split. */
 static int64_t grain_for(const gemm *g) {
     if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 4 * small_product) return g->M;
-    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? 480 : share(g->M);
-    if (grain < 128) grain = 128;
+    int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? share(g->M, 480) : share(g->M, 128);
     while (grain < g->M && grain * g->N * g->K <= 2 * small_product)
         grain *= 2;
     if (2 * grain > g->M) return g->M;
@@ -149,7 +148,7 @@ static int64_t grain_for(const gemm *g) {
  * width. Pieces of a small product are small ones; those of another must not become small. */
 static int64_t column_grain_for(const gemm *g) {
     enum { TILE = 64, LEAST = 1 << 17 };
-    int64_t size = g->M * g->N * g->K, grain = share(g->N);
+    int64_t size = g->M * g->N * g->K, grain = share(g->N, TILE);
     bool small = size <= small_product;
     if (dppo_threads() < 2 || g->M >= 192 || g->N < 2 * TILE || size < LEAST) return g->N;
     while (!small && grain < g->N && g->M * grain * g->K <= 2 * small_product)
