@@ -3,9 +3,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ALIGNMENT = 64 };
-static const size_t SMALLEST_BLOCK = (size_t)1 << 20;
+static const size_t SMALLEST_BLOCK = (size_t)1 << 20, HUGE_PAGE = (size_t)2 << 20;
 
 typedef struct block {
     unsigned char *bytes;
@@ -31,6 +32,18 @@ void dppo_arena_free(dppo_arena *arena) {
     free(arena);
 }
 
+/* Large blocks lie in huge pages, where the system has them: a batch's tensors would want many thousands of
+ * the small ones, more than the processor keeps addresses of. */
+static unsigned char *allocate(size_t *size) {
+    size_t alignment = *size >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    *size = (*size + alignment - 1) / alignment * alignment;
+    unsigned char *bytes = aligned_alloc(alignment, *size);
+#ifdef MADV_HUGEPAGE
+    if (bytes && alignment == HUGE_PAGE) (void)madvise(bytes, *size, MADV_HUGEPAGE); /* or without */
+#endif
+    return bytes;
+}
+
 static int add_block(dppo_arena *arena, size_t size) {
     if (arena->count == arena->capacity) {
         size_t capacity = arena->capacity ? 2 * arena->capacity : 16;
@@ -42,8 +55,7 @@ static int add_block(dppo_arena *arena, size_t size) {
     size_t doubled = arena->total < ((size_t)64 << 20) ? arena->total : (size_t)64 << 20;
     size_t wanted = size > doubled ? size : doubled;
     if (wanted < SMALLEST_BLOCK) wanted = SMALLEST_BLOCK;
-    wanted = (wanted + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    unsigned char *bytes = aligned_alloc(ALIGNMENT, wanted);
+    unsigned char *bytes = allocate(&wanted);
     if (!bytes) return 0;
     arena->blocks[arena->count++] = (block){bytes, wanted};
     arena->total += wanted;
