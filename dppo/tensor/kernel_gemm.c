@@ -144,13 +144,15 @@ static int64_t grain_for(const gemm *g) {
     return known_exact(g, grain, false) ? grain : g->M;
 }
 
-/* The same of columns, for the few rows of a policy that acts: one piece a thread, a multiple of the tile's
- * width. Pieces of a small product are small ones; those of another must not become small. */
+/* The same of columns, for the few rows of a policy that acts or learns from few: one piece a thread, a
+ * multiple of the tile's width. Pieces of a small product are small ones; those of another must not become
+ * small. Gradients of weights (A transposed) have rows enough. */
 static int64_t column_grain_for(const gemm *g) {
     enum { TILE = 64, LEAST = 1 << 17 };
     int64_t size = g->M * g->N * g->K, grain = share(g->N, TILE);
     bool small = size <= small_product;
-    if (dppo_threads() < 2 || g->M >= 192 || g->N < 2 * TILE || size < LEAST) return g->N;
+    if (dppo_threads() < 2 || g->N < 2 * TILE || size < LEAST) return g->N;
+    if (g->M >= (g->transpose_a ? 192 : 1536)) return g->N;
     while (!small && grain < g->N && g->M * grain * g->K <= 2 * small_product)
         grain += TILE;
     if (2 * grain > g->N) return g->N;
