@@ -49,7 +49,8 @@ typedef struct bench {
     double *reward, *zeros, *firsts;
     dppo_rollout rollout;
     int64_t itr[2];
-    double flops[DPPO_BENCH_PARTS]; /* of one repetition, when they can be told */
+    double flops[DPPO_BENCH_PARTS];  /* of one repetition, when they can be told */
+    double spared[DPPO_BENCH_PARTS]; /* of these, what C need not compute */
     dppo_bench_peak *peak;
     dppo_vector_env *envs;
     dppo_task *task;
@@ -100,6 +101,7 @@ typedef struct bench_result {
     double ratio[DPPO_BENCH_SIDES];                      /* median over pairs of this side / first */
     double gflops[DPPO_BENCH_SIDES];                     /* 0: unknown */
     double share[DPPO_BENCH_SIDES];      /* median over pairs of gflops / the peak beside it */
+    double executed;                     /* share of the first side, of what it does compute */
     double peak;                         /* median GFLOP/s of the peak; 0: not measured */
     int64_t repeats, memory;             /* bytes; 0: not seen */
     int torch_threads, original_threads; /* 0: not there */

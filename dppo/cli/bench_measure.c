@@ -181,6 +181,7 @@ static void summarize(const bench_spec *spec, const bench *b, int part, const ti
             column[i] = b->flops[part] / taken[i][part][k] / fmax(peaks[i], peaks[i + 1]);
         if (b->peak) r->share[k] = quantile(column, count, 0.5);
     }
+    if (b->flops[part] > 0) r->executed = r->share[0] * (1 - b->spared[part] / b->flops[part]);
     memcpy(column, peaks, (size_t)count * sizeof *column);
     if (b->peak) r->peak = 1e-9 * quantile(column, count, 0.5);
 }

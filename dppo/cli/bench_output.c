@@ -20,6 +20,8 @@ static void print_side(FILE *out, const bench_spec *spec, const bench_result *r,
     print_seconds(out, "p99", r->p99[k]);
     if (r->gflops[k] > 0) (void)fprintf(out, "  %7.1f GFLOP/s", r->gflops[k]);
     if (r->share[k] > 0) (void)fprintf(out, "  %5.1f %% of gemm", 100 * r->share[k]);
+    if (k == 0 && r->executed < r->share[k])
+        (void)fprintf(out, " (%.1f %% executed, the rest spared)", 100 * r->executed);
     (void)fprintf(out, "\n");
 }
 
@@ -84,6 +86,7 @@ static void add_side(dppo_text *json, const bench_spec *spec, const bench_result
                      r->p99[k]);
     if (r->gflops[k] > 0) dppo_text_format(json, ", \"gflops\": %.6g", r->gflops[k]);
     if (r->share[k] > 0) dppo_text_format(json, ", \"gemm_share\": %.6g", r->share[k]);
+    if (k == 0 && r->share[k] > 0) dppo_text_format(json, ", \"executed_share\": %.6g", r->executed);
     if (k > 0) dppo_text_format(json, ", \"ratio\": %.6g", r->ratio[k]);
     dppo_text_add(json, "}, ");
 }

@@ -40,10 +40,11 @@ static dppo_status open_learner(bench *b, int64_t batch, bool one_minibatch) {
 
 /* -- update: DPPO's minibatch, actor 3 x 512 residual, critic 3 x 256 residual */
 
-/* What the algorithm needs, of a row of a network with W weights: 2 W forward, 2 W for the gradient of the
- * weights and 2 W for that of the inputs, which the first layer does not need. The actor has a row for each
- * pair, the critic for each state: of the R states, of which K' pairs each lie in the rollout, a share p of
- * all pairs meets R (1 - (1 - p)^K'). */
+/* The products of the algorithm as it is defined, of a row of a network with W weights: 2 W forward, 2 W for
+ * the gradient of the weights and 2 W for that of the inputs, which the first layer does not need; a row for
+ * each pair. What C is spared by evaluating the critic once for all pairs of a state, of values and of
+ * gradients of inputs, is told apart: of the R states, of which K' pairs each lie in the rollout, a share p
+ * of all pairs meets R (1 - (1 - p)^K'). */
 static dppo_status count_flops(bench *b) {
     double actor, actor_first, critic, critic_first;
     DPPO_TRY(dppo_bench_weights(b, "model/actor_ft.", &actor, &actor_first));
@@ -51,7 +52,8 @@ static dppo_status count_flops(bench *b) {
     double rows = (double)(b->rollout.n_steps * b->settings->envs), steps = (double)b->chain_length - 1;
     double batch = fmin((double)b->batch, rows * steps);
     double states = rows * (1 - pow(1 - batch / (rows * steps), steps));
-    b->flops[0] = (6 * actor - 2 * actor_first) * batch + (6 * critic - 2 * critic_first) * states;
+    b->flops[0] = (6 * (actor + critic) - 2 * (actor_first + critic_first)) * batch;
+    b->spared[0] = (4 * critic - 2 * critic_first) * (batch - states);
     b->flops[1] = 2 * rows * (critic + actor * steps);
     return DPPO_OK;
 }
