@@ -133,9 +133,8 @@ typedef struct evaluation {
 
 /* Rows of data in a chunk: a multiple of OpenBLAS' tiles, and about DPPO_ROWS_CHUNK rows of the network. */
 static int64_t chunk_rows(const evaluation *e) {
-    enum { TILES = 192 };
-    int64_t per_tile = TILES * e->of.pairs_per_row;
-    return TILES * ((DPPO_ROWS_CHUNK + per_tile - 1) / per_tile);
+    int64_t per_tile = DPPO_ROWS_TILE * e->of.pairs_per_row;
+    return DPPO_ROWS_TILE * ((DPPO_ROWS_CHUNK + per_tile - 1) / per_tile);
 }
 
 /* Rows [begin, begin + count), in chunks of `chunk` rows; the last takes the remainder along. */

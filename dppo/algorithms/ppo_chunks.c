@@ -57,8 +57,8 @@ typedef struct states {
  * places, a tile's multiple after the others. */
 static dppo_status find_states(dppo_ppo *ppo, const dppo_ppo_data *data, const dppo_tensor *rows, states *s) {
     dppo_context *cx = ppo->base.learning;
-    enum { TILES = 192 };
-    int64_t batch = dppo_numel(rows), whole = batch - batch % TILES, most = batch + TILES, count = 0;
+    int64_t batch = dppo_numel(rows), whole = batch - batch % DPPO_ROWS_TILE, most = batch + DPPO_ROWS_TILE,
+            count = 0;
     dppo_tensor *seen = dppo_full(cx, DPPO_I64, 1, &data->rows, -1);
     s->rows = dppo_result(cx, DPPO_I64, 1, &most);
     s->index = dppo_result(cx, DPPO_I64, 1, &batch);
@@ -69,7 +69,7 @@ static dppo_status find_states(dppo_ppo *ppo, const dppo_ppo_data *data, const d
         if (*number < 0) dppo_i64(s->rows)[ *number = count++] = row[i];
         dppo_i64(s->index)[i] = *number;
     }
-    while (count % TILES != 0)
+    while (count % DPPO_ROWS_TILE != 0)
         dppo_i64(s->rows)[count++] = row[0];
     for (int64_t i = whole; i < batch; i++)
         dppo_i64(s->rows)[dppo_i64(s->index)[i] = count++] = row[i];

@@ -41,10 +41,9 @@ static bool multiply(dppo_cx *cx, const product *p);
 
 /* The same with rows of zeros below `a`, so many that the product is not a small one. */
 static bool multiply_padded(dppo_cx *cx, const product *p) {
-    enum { TILES = 192 };
     int64_t M = p->a->shape[0], K = p->a->shape[1], N = p->b->shape[1], rows = M;
     while (dppo_kernel_gemm_is_small(rows, N, K))
-        rows += TILES;
+        rows += DPPO_ROWS_TILE;
     float *wide = dppo_arena_alloc(dppo_context_arena(cx), (size_t)(rows * (K + N)) * sizeof(float));
     if (!wide) return dppo_context_fail(cx, DPPO_NO_MEMORY, "matmul: out of memory"), false;
     float *result = wide + rows * K;

@@ -17,6 +17,8 @@
 
 /* Rows of a chunk: a multiple of OpenBLAS' panels (320 or 384 rows) and of every vector width. */
 enum { DPPO_ROWS_CHUNK = 1920 };
+/* And of its tiles of rows: where a product may be cut or continued without a bit changing. */
+enum { DPPO_ROWS_TILE = 192 };
 
 typedef struct dppo_rows dppo_rows;
 
