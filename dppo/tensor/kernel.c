@@ -91,10 +91,12 @@ static int64_t map_grain(dppo_map_op op) {
     case DPPO_MAP_ELU:
     case DPPO_MAP_GELU:
     case DPPO_MAP_MISH:
+    case DPPO_MAP_MISH_GATE:
     case DPPO_MAP_SOFTPLUS:
     case DPPO_MAP_ELU_GRAD:
     case DPPO_MAP_GELU_GRAD:
     case DPPO_MAP_MISH_GRAD:
+    case DPPO_MAP_GATED_MISH_GRAD:
     case DPPO_MAP_SOFTPLUS_GRAD:
         return COSTLY_GRAIN;
     default:
@@ -127,7 +129,7 @@ static void mish_chunk(void *context, int64_t begin, int64_t end) {
 
 void dppo_kernel_gated_mish(int64_t n, float *out, float *gate, const float *x) {
     mish_job job = {out, gate, x};
-    dppo_parallel_for(n, MAP_GRAIN, mish_chunk, &job);
+    dppo_parallel_for(n, map_grain(DPPO_MAP_MISH_GATE), mish_chunk, &job);
 }
 
 typedef struct sum_job {
