@@ -122,8 +122,9 @@ void dppo_kernel_softmax_grad(int64_t M, int64_t N, float *dx, const float *dy, 
 void dppo_kernel_copy_runs(int64_t count, size_t size, void *to, size_t to_step, const void *from,
                            size_t from_step, const int64_t *index);
 
-/* Row-major C (M, N) = beta C + op(A) (M, K) op(B) (K, N), op the transposition where the flag is set;
- * OpenBLAS in one thread per call, spread over the workers where that was shown to keep every bit. */
+/* Row-major C (M, N) = beta C + op(A) (M, K) op(B) (K, N), op the transposition where the flag is set. The
+ * bits are those of OpenBLAS in one thread, as libtorch has them: by our own product where a trial saw them
+ * (kernel_gemm.h), else by OpenBLAS, spread over the workers where a trial saw that it keeps every bit. */
 void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
                       int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
 

@@ -1,23 +1,15 @@
 #include "tensor/kernel.h"
 
 #include "base/pool.h"
+#include "tensor/kernel_gemm.h"
 
 #include <cblas.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct gemm {
-    bool transpose_a, transpose_b;
-    int64_t M, N, K, lda, ldb, ldc;
-    const float *A, *B;
-    float beta;
-    float *C;
-    const float *start; /* (N): what every row of C begins with; NULL: what it holds, times beta */
-} gemm;
-
 /* Rows [begin, end) of C. */
-static void gemm_rows(const gemm *g, int64_t begin, int64_t end) {
+static void gemm_rows(const dppo_gemm *g, int64_t begin, int64_t end) {
     const float *A = g->A + (g->transpose_a ? begin : begin * g->lda);
     for (int64_t i = begin; g->start != NULL && i < end; i++)
         memcpy(g->C + i * g->ldc, g->start, (size_t)g->N * sizeof(float));
@@ -49,8 +41,8 @@ static void fill(float *values, size_t count, uint32_t seed) {
 }
 
 /* Columns [begin, end) of C. */
-static void gemm_columns(const gemm *g, int64_t begin, int64_t end) {
-    gemm part = *g;
+static void gemm_columns(const dppo_gemm *g, int64_t begin, int64_t end) {
+    dppo_gemm part = *g;
     part.N = end - begin;
     part.B += g->transpose_b ? begin * g->ldb : begin;
     part.C += begin;
@@ -59,7 +51,7 @@ static void gemm_columns(const gemm *g, int64_t begin, int64_t end) {
 }
 
 typedef struct gemm_split {
-    const gemm *whole;
+    const dppo_gemm *whole;
     int64_t grain;
     bool columns;
 } gemm_split;
@@ -77,34 +69,53 @@ static void split_chunk(void *context, int64_t begin, int64_t end) {
                                                     i == size / grain - 1 ? size : (i + 1) * grain);
 }
 
-/* Whether chunks equal the whole in every bit; of rows, two and a half are tried. */
-static bool split_is_exact(const gemm *like, int64_t grain, bool columns) {
-    gemm g = *like;
-    g.start = NULL; /* C holds something */
-    if (!columns) g.M = 2 * grain + grain / 2 - 5;
-    g.K = g.K < MAX_PROBE_K ? g.K : MAX_PROBE_K + g.K % 64;
-    g.lda = g.transpose_a ? g.M : g.K;
-    g.ldb = g.transpose_b ? g.K : g.N;
-    g.ldc = g.N;
-    size_t a = (size_t)(g.M * g.K), b = (size_t)(g.K * g.N), c = (size_t)(g.M * g.N);
+/* Random matrices of a product like another, and its C twice: for OpenBLAS, and for what shall equal it. */
+typedef struct trial {
+    dppo_gemm g; /* C is `whole` */
+    float *memory, *whole, *other;
+    size_t size; /* of C, in bytes */
+} trial;
+
+static bool trial_open(trial *t, const dppo_gemm *like, int64_t M, int64_t N, int64_t K) {
+    size_t a = (size_t)(M * K), b = (size_t)(K * N), c = (size_t)(M * N);
     float *memory = malloc((a + b + 2 * c) * sizeof(float));
     if (memory == NULL) return false;
-    float *A = memory, *B = A + a, *whole = B + b, *parts = whole + c;
-    fill(A, a, 1);
-    fill(B, b, 2);
-    fill(whole, c, 3);
-    memcpy(parts, whole, c * sizeof(float));
-    g.A = A, g.B = B, g.C = whole;
-    gemm_rows(&g, 0, g.M);
-    g.C = parts;
-    gemm_split split = {&g, grain, columns};
-    split_chunk(&split, 0, split_size(&split) / grain);
-    bool equal = memcmp(whole, parts, c * sizeof(float)) == 0;
-    free(memory);
+    *t = (trial){*like, memory, memory + a + b, memory + a + b + c, c * sizeof(float)};
+    t->g.M = M, t->g.N = N, t->g.K = K;
+    t->g.lda = like->transpose_a ? M : K, t->g.ldb = like->transpose_b ? K : N, t->g.ldc = N;
+    t->g.A = memory, t->g.B = memory + a, t->g.C = t->whole, t->g.start = NULL; /* C holds something */
+    fill(memory, a, 1);
+    fill(memory + a, b, 2);
+    fill(t->whole, c, 3);
+    memcpy(t->other, t->whole, t->size);
+    return true;
+}
+
+/* OpenBLAS' product into `whole`; from here on g writes `other`. */
+static void trial_whole(trial *t) {
+    gemm_rows(&t->g, 0, t->g.M);
+    t->g.C = t->other;
+}
+
+static bool trial_close(trial *t) {
+    bool equal = memcmp(t->whole, t->other, t->size) == 0;
+    free(t->memory);
     return equal;
 }
 
-static bool known_exact(const gemm *g, int64_t grain, bool columns) {
+/* Whether chunks equal the whole in every bit; of rows, two and a half are tried. */
+static bool split_is_exact(const dppo_gemm *like, int64_t grain, bool columns) {
+    trial t;
+    int64_t M = columns ? like->M : 2 * grain + grain / 2 - 5;
+    if (!trial_open(&t, like, M, like->N, like->K < MAX_PROBE_K ? like->K : MAX_PROBE_K + like->K % 64))
+        return false;
+    trial_whole(&t);
+    gemm_split split = {&t.g, grain, columns};
+    split_chunk(&split, 0, split_size(&split) / grain);
+    return trial_close(&t);
+}
+
+static bool known_exact(const dppo_gemm *g, int64_t grain, bool columns) {
     int64_t K = g->K < MAX_PROBE_K ? g->K : MAX_PROBE_K + g->K % 64;
     verdict now = {g->transpose_a, g->transpose_b, g->beta != 0.0f, false, columns ? g->M : 0, g->N, K,
                    grain};
@@ -135,7 +146,7 @@ static int64_t share(int64_t size, int64_t tile) {
 /* Rows per chunk: multiples of the micro-kernel's tile, one chunk a thread, for each packs the whole of B
  * again; more where there are many rows, so that threads end together. The whole of M where a trial saw a bit
  * change. The sum over k is never split. */
-static int64_t grain_for(const gemm *g) {
+static int64_t grain_for(const dppo_gemm *g) {
     if (dppo_threads() < 2 || g->M < 192 || g->M * g->N * g->K < 4 * small_product) return g->M;
     int64_t grain = g->M >= 12288 ? 768 : g->M >= 1536 ? share(g->M, 480) : share(g->M, 128);
     while (grain < g->M && grain * g->N * g->K <= 2 * small_product)
@@ -147,7 +158,7 @@ static int64_t grain_for(const gemm *g) {
 /* The same of columns, for the few rows of a policy that acts or learns from few: one piece a thread, a
  * multiple of the tile's width. Pieces of a small product are small ones; those of another must not become
  * small. Gradients of weights (A transposed) have rows enough. */
-static int64_t column_grain_for(const gemm *g) {
+static int64_t column_grain_for(const dppo_gemm *g) {
     enum { TILE = 64, LEAST = 1 << 17 };
     int64_t size = g->M * g->N * g->K, grain = share(g->N, TILE);
     bool small = size <= small_product;
@@ -165,31 +176,76 @@ bool dppo_kernel_gemm_is_small(int64_t M, int64_t N, int64_t K) {
 
 /* Two chunks and a half against the whole. */
 static bool chunks_accumulate(int64_t M, int64_t N, int64_t rows) {
+    trial t;
     int64_t K = 2 * rows + rows / 2 - 5;
-    size_t a = (size_t)(K * M), b = (size_t)(K * N), c = (size_t)(M * N);
-    float *memory = calloc(a + b + 2 * c, sizeof(float));
-    if (memory == NULL) return false;
-    float *A = memory, *B = A + a, *whole = B + b, *parts = whole + c;
-    fill(A, a, 1);
-    fill(B, b, 2);
-    gemm g = {true, false, M, N, K, M, N, N, A, B, 0.0f, whole, NULL};
-    gemm_rows(&g, 0, M);
-    g.beta = 1.0f, g.C = parts;
+    if (!trial_open(&t, &(dppo_gemm){.transpose_a = true}, M, N, K)) return false;
+    trial_whole(&t);
     for (int64_t i = 0; i < 2; i++) {
-        g.K = i == 0 ? rows : K - rows;
-        gemm_rows(&g, 0, M);
-        g.A += rows * M, g.B += rows * N;
+        t.g.K = i == 0 ? rows : K - rows, t.g.beta = (float)i;
+        gemm_rows(&t.g, 0, M);
+        t.g.A += rows * M, t.g.B += rows * N;
     }
-    bool equal = memcmp(whole, parts, c * sizeof(float)) == 0;
-    free(memory);
-    return equal;
+    return trial_close(&t);
 }
 
 bool dppo_kernel_gemm_accumulates(int64_t M, int64_t N, int64_t rows) {
     return !dppo_kernel_gemm_is_small(M, N, rows) && chunks_accumulate(M, N, rows);
 }
 
-static void scale_all(const gemm *g) {
+/* -- our own product
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* OpenBLAS' panels of k for products of a kind, 0 where ours does not give its bits. */
+typedef struct order {
+    bool transpose_a, transpose_b;
+    int64_t N, K, depth;
+} order;
+
+static order orders[MAX_VERDICTS];
+static int order_count;
+
+/* More rows than a tile of ours has, by no multiple of anything, and enough for no small product. */
+static int64_t try_order(const dppo_gemm *g) {
+    static const int64_t depths[] = {320, 384, 448, 256, 192};
+    int64_t M = 61;
+    while (dppo_kernel_gemm_is_small(M, g->N, g->K))
+        M += M;
+    for (size_t i = 0; i < sizeof depths / sizeof *depths; i++) {
+        trial t;
+        dppo_gemm like = *g;
+        like.beta = 1.0f;
+        if (!trial_open(&t, &like, M, g->N, g->K)) return 0;
+        trial_whole(&t);
+        bool computed = dppo_gemm_panels(&t.g, depths[i]);
+        bool equal = trial_close(&t);
+        if (computed && equal) return depths[i];
+        if (!computed) return 0;
+    }
+    return 0;
+}
+
+/* Our product of as many rows as there are, where a trial saw OpenBLAS' bits; its small products are others.
+ */
+static int64_t panel_depth(const dppo_gemm *g) {
+    enum { MOST = 1 << 25 };
+    if (dppo_kernel_gemm_is_small(g->M, g->N, g->K) || g->N * g->K > MOST) return 0;
+    order now = {g->transpose_a, g->transpose_b, g->N, g->K, 0};
+    pthread_mutex_lock(&verdict_lock);
+    int i = 0;
+    while (i < order_count && !(orders[i].transpose_a == now.transpose_a && orders[i].N == now.N &&
+                                orders[i].transpose_b == now.transpose_b && orders[i].K == now.K))
+        i++;
+    if (i < order_count) {
+        now.depth = orders[i].depth;
+    } else if (order_count < MAX_VERDICTS) {
+        now.depth = try_order(g);
+        orders[order_count++] = now;
+    }
+    pthread_mutex_unlock(&verdict_lock);
+    return now.depth;
+}
+
+static void scale_all(const dppo_gemm *g) {
     for (int64_t i = 0; i < g->M; i++)
         for (int64_t j = 0; j < g->N; j++)
             g->C[i * g->ldc + j] = g->start          ? g->start[j]
@@ -197,12 +253,14 @@ static void scale_all(const gemm *g) {
                                                      : g->beta * g->C[i * g->ldc + j];
 }
 
-static void multiply(const gemm *g) {
+static void multiply(const dppo_gemm *g) {
     if (g->M == 0 || g->N == 0) return;
     if (g->K == 0) {
         scale_all(g);
         return;
     }
+    int64_t depth = panel_depth(g);
+    if (depth > 0 && dppo_gemm_panels(g, depth)) return;
     gemm_split rows = {g, grain_for(g), false}, columns = {g, column_grain_for(g), true};
     gemm_split *split = columns.grain < g->N ? &columns : &rows;
     dppo_parallel_for(split_size(split) / split->grain, 1, split_chunk, split);
@@ -210,13 +268,13 @@ static void multiply(const gemm *g) {
 
 void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
                       int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    multiply(&(gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C, NULL});
+    multiply(&(dppo_gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C, NULL});
 }
 
 void dppo_kernel_gemm_from(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K,
                            const float *A, int64_t lda, const float *B, int64_t ldb, const float *start,
                            float *C, int64_t ldc) {
-    multiply(&(gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, 1.0f, C, start});
+    multiply(&(dppo_gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, 1.0f, C, start});
 }
 
 float dppo_kernel_dot(int64_t n, const float *a, const float *b) {
