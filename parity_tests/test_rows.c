@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 40, T = 20, OBS = 11, TA = 4, DA = 3, KFT = 10, ROWS = N * T, PAIRS = ROWS * KFT };
+enum { N = 40, T = 40, OBS = 11, TA = 4, DA = 3, KFT = 10, ROWS = N * T, PAIRS = ROWS * KFT };
 
-/* The original's Hopper networks. 7 000 of 8 000 pairs a minibatch: two chunks, and a longer last one. */
+/* The original's Hopper networks. 15 000 of 16 000 pairs a minibatch: six chunks, and
+ * a longer last one; more than twice as many as the gradients of small layers wait for. */
 static const char json[] =
     "{\"_target_\": \"agent.TrainPPODiffusionAgent\", \"seed\": 7, \"obs_dim\": 11, \"action_dim\": 3, "
     "\"horizon_steps\": 4, \"act_steps\": 4, \"cond_steps\": 1, \"env\": {\"n_envs\": 40}, "
@@ -22,7 +23,7 @@ static const char json[] =
     "\"actor_lr_scheduler\": {\"first_cycle_steps\": 20, \"warmup_steps\": 2, \"min_lr\": 1e-4}, "
     "\"critic_lr\": 1e-3, \"critic_weight_decay\": 0, "
     "\"critic_lr_scheduler\": {\"first_cycle_steps\": 20, \"warmup_steps\": 2, \"min_lr\": 1e-4}, "
-    "\"reward_scale_running\": true, \"batch_size\": 7000, \"logprob_batch_size\": 640, \"update_epochs\": "
+    "\"reward_scale_running\": true, \"batch_size\": 15000, \"logprob_batch_size\": 640, \"update_epochs\": "
     "2, "
     "\"vf_coef\": 0.5, \"target_kl\": null}, "
     "\"model\": {\"_target_\": \"PPODiffusion\", \"gamma_denoising\": 0.99, \"clip_ploss_coef\": 0.01, "

@@ -5,17 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The two sums of one linear layer: dW (N, K) and db (N). */
+/* The two sums of one linear layer: dW (N, K) and db (N). dW is continued at multiples of `unit` rows, one
+ * chunk or as many as make a product that is not small; EVERY_ROW: it is one product. db is a cascade that
+ * goes on from chunk to chunk, or one sum in the end. */
 typedef struct layer_sums {
     dppo_tensor *weight, *bias;
-    int64_t N, K, done;
-    bool keep_x, keep_g; /* dW at the end; db at the end */
-    float *x, *g;        /* (total, K), (total, N) where kept */
-    float *levels;       /* of db's cascade where not */
-    int64_t total;       /* rows there is room for */
+    int64_t N, K, unit;
+    int64_t done, added; /* rows seen, and rows that are in dW */
+    float *x, *g;  /* (room, K), (room, N): rows from `added` on; g of all rows for one sum in the end */
+    float *levels; /* of db's cascade */
+    int64_t total; /* rows there is room for */
 } layer_sums;
 
 enum { MAX_LAYERS = 64 };
+static const int64_t EVERY_ROW = INT64_MAX / 4;
 
 struct dppo_rows {
     int64_t total, begin, count;
@@ -87,10 +90,13 @@ static bool cascades(const layer_sums *layer) {
 }
 
 /* Layers of one shape share the trial, which multiplies thousands of rows. */
-static bool accumulates(const dppo_rows *rows, int64_t N, int64_t K) {
+static int64_t unit_of(const dppo_rows *rows, int64_t N, int64_t K) {
     for (int i = 0; i < rows->layer_count; i++)
-        if (rows->layers[i].N == N && rows->layers[i].K == K) return !rows->layers[i].keep_x;
-    return dppo_kernel_gemm_accumulates(N, K, DPPO_ROWS_CHUNK);
+        if (rows->layers[i].N == N && rows->layers[i].K == K) return rows->layers[i].unit;
+    int64_t unit = DPPO_ROWS_CHUNK;
+    while (dppo_kernel_gemm_is_small(N, K, unit))
+        unit += DPPO_ROWS_CHUNK;
+    return K > 1 && dppo_kernel_gemm_accumulates(N, K, unit) ? unit : EVERY_ROW;
 }
 
 static layer_sums *find_layer(dppo_rows *rows, dppo_tensor *weight, dppo_tensor *bias) {
@@ -98,24 +104,35 @@ static layer_sums *find_layer(dppo_rows *rows, dppo_tensor *weight, dppo_tensor 
         if (rows->layers[i].weight == weight && rows->layers[i].bias == bias) return &rows->layers[i];
     if (rows->layer_count == MAX_LAYERS) return NULL;
     layer_sums layer = {.weight = weight, .bias = bias, .N = weight->shape[0], .K = weight->shape[1]};
-    layer.keep_x = !accumulates(rows, layer.N, layer.K);
-    layer.keep_g = layer.keep_x || !cascades(&layer);
+    layer.unit = unit_of(rows, layer.N, layer.K);
     rows->layers[rows->layer_count] = layer;
     return &rows->layers[rows->layer_count++];
 }
 
+/* Rows wait for others: those of a chunk are not added to dW as they come. */
+static bool waits(const layer_sums *layer) {
+    return layer->unit > DPPO_ROWS_CHUNK;
+}
+
+/* The most rows that wait: up to a unit that is not full, a chunk, and less than a unit that is left. */
+static int64_t most_waiting(const layer_sums *layer, int64_t total) {
+    int64_t most = 2 * layer->unit + 2 * DPPO_ROWS_CHUNK;
+    return most < total ? most : total;
+}
+
 static dppo_status make_room(layer_sums *layer, int64_t total) {
-    if (layer->total >= total && (layer->g || layer->levels)) return DPPO_OK;
+    if (layer->total >= total) return DPPO_OK;
+    bool whole_g = !cascades(layer), keep_g = waits(layer) || whole_g;
+    int64_t waiting = most_waiting(layer, total);
     size_t cell = sizeof(float);
     free_buffers(layer);
-    layer->total = total;
-    if (layer->keep_x) layer->x = malloc((size_t)(total * layer->K) * cell);
-    if (layer->keep_g) layer->g = malloc((size_t)(total * layer->N) * cell);
-    if (cascades(layer)) layer->levels = malloc((size_t)(DPPO_SUM_LEVELS * layer->N) * cell);
-    bool enough =
-        (layer->x || !layer->keep_x) && (layer->g || !layer->keep_g) && (layer->levels || !cascades(layer));
+    if (waits(layer)) layer->x = malloc((size_t)(waiting * layer->K) * cell);
+    if (keep_g) layer->g = malloc((size_t)((whole_g ? total : waiting) * layer->N) * cell);
+    if (!whole_g) layer->levels = malloc((size_t)(DPPO_SUM_LEVELS * layer->N) * cell);
+    bool enough = (layer->x || !waits(layer)) && (layer->g || !keep_g) && (layer->levels || whole_g);
+    layer->total = enough ? total : 0; /* all or none: the next update asks for them again */
     if (enough) return DPPO_OK;
-    free_buffers(layer); /* all or none: the next update asks for them again */
+    free_buffers(layer);
     return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for %lld rows", (long long)total);
 }
 
@@ -137,35 +154,47 @@ static bool add_weight(dppo_cx *cx, layer_sums *layer, float *g, float *x, int64
     return dW && dppo_multiply_into(cx, dW, &a, &b, 1.0f);
 }
 
-/* Rows [begin, begin + count) of the batch. */
+/* `count` rows of `from`, those that `index` names where there is one: at `to`, or where they are if that is
+ * NULL. */
+static float *place_rows(dppo_cx *cx, int64_t width, float *to, float *from, int64_t count,
+                         const int64_t *index) {
+    size_t row = (size_t)width * sizeof(float);
+    if (!to && !index) return from;
+    if (!to) to = dppo_arena_alloc(dppo_context_arena(cx), (size_t)count * row);
+    if (to) dppo_kernel_copy_runs(count, row, to, row, from, row, index);
+    return to;
+}
+
+/* Rows [begin, begin + count) of the batch, which x and g hold or `index` picks from them. */
 static dppo_status add_chunk(dppo_cx *cx, int64_t total, int64_t begin, int64_t count, layer_sums *layer,
-                             float *x, float *g) {
+                             float *x, float *g, const int64_t *index) {
+    int64_t N = layer->N, K = layer->K, end = begin + count;
+    if (begin == 0) layer->added = 0;
+    int64_t first_g = cascades(layer) ? layer->added : 0; /* of those that are kept */
+    x = place_rows(cx, K, layer->x ? layer->x + (begin - layer->added) * K : NULL, x, count, index);
+    g = place_rows(cx, N, layer->g ? layer->g + (begin - first_g) * N : NULL, g, count, index);
+    if (!x || !g) return dppo_fail(DPPO_NO_MEMORY, "backward: out of memory");
     if (cascades(layer)) {
-        if (begin == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
-        dppo_kernel_column_sums(layer->levels, layer->N, g, total, begin, count);
+        if (begin == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * N) * sizeof(float));
+        dppo_kernel_column_sums(layer->levels, N, g, total, begin, count);
     }
-    size_t x_row = (size_t)layer->K * sizeof(float), g_row = (size_t)layer->N * sizeof(float);
-    if (layer->keep_x)
-        dppo_kernel_copy_runs(count, x_row, layer->x + begin * layer->K, x_row, x, x_row, NULL);
-    else if (!add_weight(cx, layer, g, x, count))
+    layer->done = end;
+    bool full = end - layer->added >= layer->unit && total - end >= layer->unit;
+    if (waits(layer) && !full && end < total) return DPPO_OK;
+    if (waits(layer)) x = layer->x, g = layer->g + (layer->added - first_g) * N;
+    if (!add_weight(cx, layer, g, x, end - layer->added))
         return dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
-    if (layer->keep_g)
-        dppo_kernel_copy_runs(count, g_row, layer->g + begin * layer->N, g_row, g, g_row, NULL);
-    layer->done = begin + count;
+    layer->added = end;
     return DPPO_OK;
 }
 
 /* The rows of the batch one chunk after the other, each gathered from those it consists of. */
-static dppo_status add_repeated(dppo_cx *cx, const dppo_rows *rows, layer_sums *layer, dppo_tensor *x,
-                                dppo_tensor *g) {
+static dppo_status add_repeated(dppo_cx *cx, const dppo_rows *rows, layer_sums *layer, float *x, float *g) {
     dppo_context_mark mark = dppo_context_position(cx);
     int64_t count;
     for (int64_t i = 0; i < dppo_rows_count(rows->total); i++) {
         int64_t begin = dppo_rows_chunk(rows->total, i, &count);
-        dppo_tensor *index = dppo_narrow(cx, rows->index, 0, begin, count);
-        const dppo_tensor *xs = dppo_index_select(cx, x, 0, index), *gs = dppo_index_select(cx, g, 0, index);
-        if (!xs || !gs) return dppo_context_status(cx);
-        DPPO_TRY(add_chunk(cx, rows->total, begin, count, layer, dppo_f32(xs), dppo_f32(gs)));
+        DPPO_TRY(add_chunk(cx, rows->total, begin, count, layer, x, g, dppo_i64(rows->index) + begin));
         dppo_context_rewind(cx, mark);
     }
     return DPPO_OK;
@@ -174,10 +203,10 @@ static dppo_status add_repeated(dppo_cx *cx, const dppo_rows *rows, layer_sums *
 static dppo_status add_rows(dppo_cx *cx, const dppo_rows *rows, layer_sums *layer, dppo_tensor *x,
                             dppo_tensor *g) {
     DPPO_TRY(make_room(layer, rows->total));
-    if (rows->index) return add_repeated(cx, rows, layer, x, g);
     const dppo_tensor *xs = dppo_contiguous(cx, x), *gs = dppo_contiguous(cx, g);
     if (!xs || !gs) return dppo_context_status(cx);
-    return add_chunk(cx, rows->total, rows->begin, rows->count, layer, dppo_f32(xs), dppo_f32(gs));
+    if (rows->index) return add_repeated(cx, rows, layer, dppo_f32(xs), dppo_f32(gs));
+    return add_chunk(cx, rows->total, rows->begin, rows->count, layer, dppo_f32(xs), dppo_f32(gs), NULL);
 }
 
 bool dppo_rows_add(dppo_cx *cx, dppo_tensor *weight, dppo_tensor *bias, dppo_tensor *x, dppo_tensor *g) {
@@ -218,10 +247,7 @@ dppo_status dppo_rows_finish(dppo_context *cx, dppo_rows *rows) {
     dppo_status status = DPPO_OK;
     for (int i = 0; i < rows->layer_count && status == DPPO_OK; i++) {
         layer_sums *layer = &rows->layers[i];
-        if (layer->done == 0) continue;
-        if (layer->keep_x && !add_weight(cx, layer, layer->g, layer->x, layer->done))
-            status = dppo_fail(DPPO_NO_MEMORY, "backward: no memory for a gradient");
-        if (status == DPPO_OK) status = add_bias(cx, layer);
+        if (layer->done > 0) status = add_bias(cx, layer);
     }
     dppo_set_grad_enabled(cx, before);
     return status;

@@ -7,8 +7,9 @@
  * that every bit is the same:
  * - of a weight, dW += g' x (OpenBLAS adds panels of rows to dW; a chunk is a whole number of panels);
  * - of a bias, the cascade of partial sums keeps its levels;
- * - where a shape takes another path in OpenBLAS or in the sum, g (and x) of all rows are kept and summed at
- * the end. Products that are small in a chunk, but not in the whole, are padded with rows of zeros to stay on
+ * - where a chunk would take another path in OpenBLAS than the batch, g and x wait for as many more rows as
+ * it takes not to; where the sum of a bias would, g of all rows is kept and summed at the end.
+ * Other products that are small in a chunk, but not in the whole, are padded with rows of zeros to stay on
  * OpenBLAS' usual path. */
 #ifndef DPPO_AUTOGRAD_ROWS_H
 #define DPPO_AUTOGRAD_ROWS_H
