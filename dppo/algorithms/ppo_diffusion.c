@@ -90,7 +90,7 @@ static dppo_status split_pairs(dppo_context *cx, dppo_tensor *indices, int64_t r
     return dppo_context_status(cx);
 }
 
-/* What the loss reads of those pairs. */
+/* What the loss reads of those pairs, beside their advantages. */
 static dppo_ppo_diffusion_batch gather(dppo_ppo *ppo, const dppo_ppo_data *data, const pairs *p) {
     dppo_agent *base = &ppo->base;
     int64_t steps = dppo_diffusion_ft_denoising_steps(base->model), rows = data->rows;
@@ -103,8 +103,7 @@ static dppo_ppo_diffusion_batch gather(dppo_ppo *ppo, const dppo_ppo_data *data,
         .oldlogprobs = dppo_ppo_rows(ppo, data->logprobs, rows * steps, p->index, 3, chunk),
         .denoising_inds = p->step,
         .returns = dppo_ppo_rows(ppo, data->returns, rows, p->row, 1, NULL),
-        .oldvalues = dppo_ppo_rows(ppo, data->values, rows, p->row, 1, NULL),
-        .advantages = dppo_ppo_rows(ppo, data->advantages, rows, p->row, 1, NULL)};
+        .oldvalues = dppo_ppo_rows(ppo, data->values, rows, p->row, 1, NULL)};
 }
 
 static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo_tensor *indices,
@@ -113,6 +112,7 @@ static dppo_status minibatch_loss(dppo_ppo *ppo, const dppo_ppo_data *data, dppo
     pairs p = {0};
     DPPO_TRY(split_pairs(ppo->base.learning, indices, data->rows, steps, &p));
     dppo_ppo_diffusion_batch batch = gather(ppo, data, &p);
+    batch.advantages = dppo_ppo_rows(ppo, data->advantages, data->rows, p.row, 1, NULL);
     return dppo_ppo_diffusion_loss(ppo->base.learning, ppo->base.model, &batch, ppo->options.use_bc_loss,
                                    ((const ppo_diffusion *)ppo)->reward_horizon, loss);
 }

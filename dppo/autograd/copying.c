@@ -424,7 +424,8 @@ dppo_tensor *dppo_gather(dppo_cx *cx, dppo_tensor *input, int dim, dppo_tensor *
     if (!out) return NULL;
     size_t size = dppo_dtype_size(input->dtype);
     int64_t count = dppo_numel(at);
-    for (int64_t i = 0; i < count; i++)
+    if (at->ndim == 1) dppo_kernel_copy_runs(count, size, out->data, size, packed->data, size, dppo_i64(at));
+    for (int64_t i = 0; i < count && at->ndim != 1; i++)
         memcpy((unsigned char *)out->data + (size_t)i * size,
                (const unsigned char *)packed->data + (size_t)gathered(packed, dim, at, i) * size, size);
     save_index(cx, dppo_record(cx, "gather", out, 1, &packed, gather_backward), dim, at);

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { OPERANDS = 3, ROW_GRAIN = 1 << 14 };
+enum { OPERANDS = 3, ROW_GRAIN = 1 << 13, ROWS_BLOCK = 256 };
 
 /* Operands walked together: dims that lie evenly in memory for all of them are merged. */
 typedef struct walk {
@@ -57,17 +57,51 @@ static void merge_dims(walk *w) {
         }
 }
 
+/* Where the operands' elements of that row begin. */
+static void find_row(const walk *w, int64_t row, int64_t at[OPERANDS]) {
+    for (int k = 0; k < w->arity; k++)
+        at[k] = 0;
+    for (int d = w->ndim - 2; d >= 0; d--) {
+        for (int k = 0; k < w->arity; k++)
+            at[k] += row % w->shape[d] * w->stride[k][d];
+        row /= w->shape[d];
+    }
+}
+
+/* Short rows of a function that treats all of a row alike: several are put together and are one. */
+static bool joins_rows(const walk *w) {
+    bool alike =
+        w->op == DPPO_MAP_ADD || w->op == DPPO_MAP_SUB || w->op == DPPO_MAP_MUL || w->op == DPPO_MAP_DIV;
+    return alike && w->shape[w->ndim - 1] <= ROWS_BLOCK / 4;
+}
+
+static void walk_joined(const walk *w, int64_t begin, int64_t end) {
+    float joined[OPERANDS][ROWS_BLOCK];
+    const float *const in[OPERANDS] = {joined[0], joined[1], joined[2]};
+    const int64_t dense[OPERANDS] = {1, 1, 1};
+    int64_t n = w->shape[w->ndim - 1], at[OPERANDS];
+    for (int64_t row = begin; row < end; row += ROWS_BLOCK / n) {
+        int64_t count = end - row < ROWS_BLOCK / n ? end - row : ROWS_BLOCK / n;
+        for (int64_t r = 0; r < count; r++) {
+            find_row(w, row + r, at);
+            for (int k = 0; k < w->arity; k++)
+                for (int64_t i = 0; i < n; i++)
+                    joined[k][r * n + i] = w->data[k][at[k] + i * w->stride[k][w->ndim - 1]];
+        }
+        dppo_kernel_map(w->op, count * n, w->out + row * n, in, dense, w->params);
+    }
+}
+
 static void walk_rows(void *context, int64_t begin, int64_t end) {
     const walk *w = context;
-    int64_t n = w->shape[w->ndim - 1], inner[OPERANDS] = {0};
+    int64_t n = w->shape[w->ndim - 1], at[OPERANDS], inner[OPERANDS] = {0};
+    if (end - begin > 1 && joins_rows(w)) {
+        walk_joined(w, begin, end);
+        return;
+    }
     for (int64_t row = begin; row < end; row++) {
         const float *in[OPERANDS] = {NULL};
-        int64_t rest = row, at[OPERANDS] = {0};
-        for (int d = w->ndim - 2; d >= 0; d--) {
-            for (int k = 0; k < w->arity; k++)
-                at[k] += rest % w->shape[d] * w->stride[k][d];
-            rest /= w->shape[d];
-        }
+        find_row(w, row, at);
         for (int k = 0; k < w->arity; k++) {
             in[k] = w->data[k] + at[k];
             inner[k] = w->stride[k][w->ndim - 1];

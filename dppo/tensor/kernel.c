@@ -220,9 +220,9 @@ static void copy_chunk(void *context, int64_t begin, int64_t end) {
 
 void dppo_kernel_copy_runs(int64_t count, size_t size, void *to, size_t to_step, const void *from,
                            size_t from_step, const int64_t *index) {
-    enum { BYTES = 1 << 15 }; /* that are worth a thread */
+    enum { BYTES = 1 << 15, RUN = 32 }; /* that are worth a thread, and what a run costs beside its own */
     copy_job job = {size, to_step, from_step, to, from, index};
-    if (size > 0) dppo_parallel_for(count, 1 + BYTES / ((int64_t)size + 1), copy_chunk, &job);
+    if (size > 0) dppo_parallel_for(count, 1 + BYTES / ((int64_t)size + RUN), copy_chunk, &job);
 }
 
 typedef struct row_job {

@@ -167,8 +167,7 @@ static int64_t element_offset(const dppo_tensor *tensor, int64_t index) {
     return offset;
 }
 
-double dppo_tensor_at(const dppo_tensor *tensor, int64_t index) {
-    int64_t at = element_offset(tensor, index);
+static double number_at(const dppo_tensor *tensor, int64_t at) {
     switch (tensor->dtype) {
     case DPPO_F32:
         return (double)dppo_f32(tensor)[at];
@@ -182,6 +181,10 @@ double dppo_tensor_at(const dppo_tensor *tensor, int64_t index) {
     return NAN;
 }
 
+double dppo_tensor_at(const dppo_tensor *tensor, int64_t index) {
+    return number_at(tensor, element_offset(tensor, index));
+}
+
 static int64_t integer_at(const dppo_tensor *tensor, int64_t at) {
     if (tensor->dtype == DPPO_I64) return dppo_i64(tensor)[at];
     if (tensor->dtype == DPPO_BOOL) return dppo_bool(tensor)[at];
@@ -190,21 +193,20 @@ static int64_t integer_at(const dppo_tensor *tensor, int64_t at) {
     return value >= -0x1p63 && value < 0x1p63 ? (int64_t)value : INT64_MIN;
 }
 
-static void set_element(dppo_tensor *to, int64_t at, const dppo_tensor *from, int64_t index) {
-    int64_t source = element_offset(from, index);
+static void set_element(dppo_tensor *to, int64_t at, const dppo_tensor *from, int64_t source) {
     switch (to->dtype) {
     case DPPO_F32:
         dppo_f32(to)[at] =
-            from->dtype == DPPO_I64 ? (float)dppo_i64(from)[source] : (float)dppo_tensor_at(from, index);
+            from->dtype == DPPO_I64 ? (float)dppo_i64(from)[source] : (float)number_at(from, source);
         break;
     case DPPO_F64:
-        dppo_f64(to)[at] = dppo_tensor_at(from, index);
+        dppo_f64(to)[at] = number_at(from, source);
         break;
     case DPPO_I64:
         dppo_i64(to)[at] = integer_at(from, source);
         break;
     case DPPO_BOOL:
-        dppo_bool(to)[at] = dppo_tensor_at(from, index) != 0;
+        dppo_bool(to)[at] = number_at(from, source) != 0;
         break;
     }
 }
@@ -220,7 +222,8 @@ dppo_status dppo_tensor_copy(dppo_tensor *to, const dppo_tensor *from) {
         return DPPO_OK;
     }
     int64_t count = dppo_numel(to);
+    bool plain_to = dppo_is_contiguous(to), plain_from = dppo_is_contiguous(from);
     for (int64_t i = 0; i < count; i++)
-        set_element(to, element_offset(to, i), from, i);
+        set_element(to, plain_to ? i : element_offset(to, i), from, plain_from ? i : element_offset(from, i));
     return DPPO_OK;
 }
