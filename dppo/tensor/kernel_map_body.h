@@ -116,8 +116,34 @@ LANE_FN v8 mish_gate(v8 x) {
 LANE_FN float mish_gate_scalar(float x) {
     return tanhf(log1pf(expf(x)));
 }
-MIXED(MISH_GATE, 1, mish_gate(a), mish_gate_scalar(a))
-MIXED(MISH, 1, v_mul(a, mish_gate(a)), a *mish_gate_scalar(a))
+
+/* One step of it after the other over a block: of one step, the chains of different elements overlap in the
+ * processor; those of three are too long to. */
+enum { GATE_BLOCK = 256 };
+FN void mish_gates(int64_t n, float *gate, const float *x) {
+    const float *const from[3] = {x, NULL, NULL}, *const there[3] = {gate, NULL, NULL};
+    const float unused[2] = {0.0f, 0.0f};
+    int64_t whole = n - n % (2 * LANES);
+    map_EXP(whole, gate, from, unused);
+    map_LOG1P(whole, gate, there, unused);
+    map_TANH(whole, gate, there, unused);
+    for (int64_t i = whole; i < n; i++)
+        gate[i] = mish_gate_scalar(x[i]);
+}
+FN void map_MISH_GATE(int64_t n, float *out, const float *const in[3], const float params[2]) {
+    (void)params;
+    for (int64_t i = 0; i < n; i += GATE_BLOCK)
+        mish_gates(n - i < GATE_BLOCK ? n - i : GATE_BLOCK, out + i, in[0] + i);
+}
+FN void map_MISH(int64_t n, float *out, const float *const in[3], const float params[2]) {
+    float gate[GATE_BLOCK];
+    for (int64_t i = 0; i < n; i += GATE_BLOCK) {
+        const float *const factors[3] = {in[0] + i, gate, NULL};
+        int64_t count = n - i < GATE_BLOCK ? n - i : GATE_BLOCK;
+        mish_gates(count, gate, in[0] + i);
+        map_MUL(count, out + i, factors, params);
+    }
+}
 MIXED(SOFTPLUS, 1, v_select(v_lt(q, v_mul(a, p)), a, v_div(v_log1p(v_exp(v_mul(a, p))), p)),
       a *p > q ? a : log1pf(expf(a * p)) / p)
 
