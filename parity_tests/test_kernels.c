@@ -55,7 +55,7 @@ static void assert_equal_bits(const float *a, const float *b, int64_t n, const c
 }
 
 static const char *const map_names[] = {
-#define X(name, arity) #name,
+#define X(name, arity, cost) #name,
     DPPO_MAP_OPS(X)
 #undef X
 };

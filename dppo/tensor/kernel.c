@@ -10,7 +10,7 @@
 
 /* Elements a worker takes at a time: cheap loops need many to be worth a thread. A multiple of 16, so that
  * only the last chunk has a remainder (kernel_map_body.h, MIXED). */
-enum { MAP_GRAIN = 1 << 15, COSTLY_GRAIN = 1 << 12, MAP_BLOCK = 256, COLUMN_GRAIN = 32 };
+enum { CHEAP_GRAIN = 1 << 15, COSTLY_GRAIN = 1 << 12, MAP_BLOCK = 256, COLUMN_GRAIN = 32 };
 
 static _Atomic(const dppo_kernels *) chosen;
 
@@ -29,7 +29,7 @@ void dppo_kernels_use(const dppo_kernels *set) {
 
 int dppo_kernel_map_arity(dppo_map_op op) {
     static const int arity[DPPO_MAP_COUNT] = {
-#define X(name, count) count,
+#define X(name, arity, cost) arity,
         DPPO_MAP_OPS(X)
 #undef X
     };
@@ -75,33 +75,13 @@ static void map_chunk(void *context, int64_t begin, int64_t end) {
     job->function(end - begin, job->out + begin, in, job->params);
 }
 
-/* Functions of the exponential's kind cost as much as ten of the others. */
 static int64_t map_grain(dppo_map_op op) {
-    switch (op) {
-    case DPPO_MAP_EXP:
-    case DPPO_MAP_LOG:
-    case DPPO_MAP_LOG1P:
-    case DPPO_MAP_SIN:
-    case DPPO_MAP_COS:
-    case DPPO_MAP_TANH:
-    case DPPO_MAP_ATANH:
-    case DPPO_MAP_SIGMOID:
-    case DPPO_MAP_ERF:
-    case DPPO_MAP_POW:
-    case DPPO_MAP_ELU:
-    case DPPO_MAP_GELU:
-    case DPPO_MAP_MISH:
-    case DPPO_MAP_MISH_GATE:
-    case DPPO_MAP_SOFTPLUS:
-    case DPPO_MAP_ELU_GRAD:
-    case DPPO_MAP_GELU_GRAD:
-    case DPPO_MAP_MISH_GRAD:
-    case DPPO_MAP_GATED_MISH_GRAD:
-    case DPPO_MAP_SOFTPLUS_GRAD:
-        return COSTLY_GRAIN;
-    default:
-        return MAP_GRAIN;
-    }
+    static const int grain[DPPO_MAP_COUNT] = {
+#define X(name, arity, cost) cost##_GRAIN,
+        DPPO_MAP_OPS(X)
+#undef X
+    };
+    return grain[op];
 }
 
 void dppo_kernel_map(dppo_map_op op, int64_t n, float *out, const float *const in[3], const int64_t stride[3],
@@ -166,8 +146,8 @@ void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, b
     if (s->size[0] == 0 || s->size[1] == 0) return;
     bool rows = s->in_stride[0] == 1 && s->size[0] >= 8, columns = s->in_stride[1] == 1 && s->size[1] >= 64;
     job.step = s->size[1];
-    if (s->out_stride[1] != 0 && (rows || columns) && s->size[0] * s->size[1] > 2 * MAP_GRAIN)
-        job.step = rows ? 1 + MAP_GRAIN / (s->size[0] + 1) : COLUMN_GRAIN;
+    if (s->out_stride[1] != 0 && (rows || columns) && s->size[0] * s->size[1] > 2 * CHEAP_GRAIN)
+        job.step = rows ? 1 + CHEAP_GRAIN / (s->size[0] + 1) : COLUMN_GRAIN;
     if (job.step > s->size[1]) job.step = s->size[1];
     dppo_parallel_for(s->size[1] / job.step, 1, sum_chunk, &job);
 }
@@ -235,7 +215,7 @@ typedef struct row_job {
 } row_job;
 
 static int64_t row_grain(int64_t N) {
-    return 1 + MAP_GRAIN / (4 * (N + 1));
+    return 1 + CHEAP_GRAIN / (4 * (N + 1));
 }
 
 static void moments_chunk(void *context, int64_t begin, int64_t end) {

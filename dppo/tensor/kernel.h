@@ -10,58 +10,59 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Elementwise functions: name, number of operands. a, b, c are the operands, p and q the parameters.
- * "_GRAD" functions take the upstream gradient first. */
+/* Elementwise functions: name, number of operands, cost: functions of the exponential's kind cost as much as
+ * ten of the others. a, b, c are the operands, p and q the parameters. "_GRAD" functions take the upstream
+ * gradient first. */
 #define DPPO_MAP_OPS(X)                                                                                      \
-    X(NEG, 1)                                                                                                \
-    X(ABS, 1)                                                                                                \
-    X(SIGN, 1)                                                                                               \
-    X(EXP, 1)                                                                                                \
-    X(LOG, 1)                                                                                                \
-    X(LOG1P, 1)                                                                                              \
-    X(SQRT, 1)                                                                                               \
-    X(RSQRT, 1)                                                                                              \
-    X(SIN, 1)                                                                                                \
-    X(COS, 1)                                                                                                \
-    X(TANH, 1)                                                                                               \
-    X(ATANH, 1)                                                                                              \
-    X(SIGMOID, 1)                                                                                            \
-    X(ERF, 1)                                                                                                \
-    X(ROUND, 1)                                                                                              \
-    X(RECIPROCAL, 1)                                                                                         \
-    X(POW, 1)   /* a to the power p */                                                                       \
-    X(CLAMP, 1) /* between p and q */                                                                        \
-    X(RELU, 1)                                                                                               \
-    X(ELU, 1) /* p = alpha */                                                                                \
-    X(GELU, 1)                                                                                               \
-    X(MISH, 1)                                                                                               \
-    X(MISH_GATE, 1) /* tanh(softplus(a)), of which mish is a times as much */                                \
-    X(SOFTPLUS, 1)  /* p = beta, q = threshold */                                                            \
-    X(ADD, 2)                                                                                                \
-    X(SUB, 2)                                                                                                \
-    X(MUL, 2)                                                                                                \
-    X(DIV, 2)                                                                                                \
-    X(MAXIMUM, 2)                                                                                            \
-    X(MINIMUM, 2)                                                                                            \
-    X(SQUARED_DIFFERENCE, 2)                                                                                 \
-    X(RELU_GRAD, 2)    /* of the result b */                                                                 \
-    X(TANH_GRAD, 2)    /* of the result b */                                                                 \
-    X(SIGMOID_GRAD, 2) /* of the result b */                                                                 \
-    X(ELU_GRAD, 2)                                                                                           \
-    X(GELU_GRAD, 2)                                                                                          \
-    X(MISH_GRAD, 2)                                                                                          \
-    X(SOFTPLUS_GRAD, 2)                                                                                      \
-    X(CLAMP_GRAD, 2)   /* a where p <= b <= q, else 0 */                                                     \
-    X(CLAMP_TENSOR, 3) /* a between b and c */                                                               \
-    X(MAXIMUM_GRAD, 3) /* a where b > c, half where equal, else 0 */                                         \
-    X(MINIMUM_GRAD, 3)                                                                                       \
-    X(GATED_MISH_GRAD, 3)         /* MISH_GRAD, c being MISH_GATE of b */                                    \
-    X(WITHIN_GRAD, 3)             /* a where b >= c, else 0 */                                               \
-    X(OUTSIDE_GRAD, 3)            /* a where b < c, else 0 */                                                \
-    X(SQUARED_DIFFERENCE_GRAD, 3) /* p (b - c) a */
+    X(NEG, 1, CHEAP)                                                                                         \
+    X(ABS, 1, CHEAP)                                                                                         \
+    X(SIGN, 1, CHEAP)                                                                                        \
+    X(EXP, 1, COSTLY)                                                                                        \
+    X(LOG, 1, COSTLY)                                                                                        \
+    X(LOG1P, 1, COSTLY)                                                                                      \
+    X(SQRT, 1, CHEAP)                                                                                        \
+    X(RSQRT, 1, CHEAP)                                                                                       \
+    X(SIN, 1, COSTLY)                                                                                        \
+    X(COS, 1, COSTLY)                                                                                        \
+    X(TANH, 1, COSTLY)                                                                                       \
+    X(ATANH, 1, COSTLY)                                                                                      \
+    X(SIGMOID, 1, COSTLY)                                                                                    \
+    X(ERF, 1, COSTLY)                                                                                        \
+    X(ROUND, 1, CHEAP)                                                                                       \
+    X(RECIPROCAL, 1, CHEAP)                                                                                  \
+    X(POW, 1, COSTLY)  /* a to the power p */                                                                \
+    X(CLAMP, 1, CHEAP) /* between p and q */                                                                 \
+    X(RELU, 1, CHEAP)                                                                                        \
+    X(ELU, 1, COSTLY) /* p = alpha */                                                                        \
+    X(GELU, 1, COSTLY)                                                                                       \
+    X(MISH, 1, COSTLY)                                                                                       \
+    X(MISH_GATE, 1, COSTLY) /* tanh(softplus(a)), of which mish is a times as much */                        \
+    X(SOFTPLUS, 1, COSTLY)  /* p = beta, q = threshold */                                                    \
+    X(ADD, 2, CHEAP)                                                                                         \
+    X(SUB, 2, CHEAP)                                                                                         \
+    X(MUL, 2, CHEAP)                                                                                         \
+    X(DIV, 2, CHEAP)                                                                                         \
+    X(MAXIMUM, 2, CHEAP)                                                                                     \
+    X(MINIMUM, 2, CHEAP)                                                                                     \
+    X(SQUARED_DIFFERENCE, 2, CHEAP)                                                                          \
+    X(RELU_GRAD, 2, CHEAP)    /* of the result b */                                                          \
+    X(TANH_GRAD, 2, CHEAP)    /* of the result b */                                                          \
+    X(SIGMOID_GRAD, 2, CHEAP) /* of the result b */                                                          \
+    X(ELU_GRAD, 2, COSTLY)                                                                                   \
+    X(GELU_GRAD, 2, COSTLY)                                                                                  \
+    X(MISH_GRAD, 2, COSTLY)                                                                                  \
+    X(SOFTPLUS_GRAD, 2, COSTLY)                                                                              \
+    X(CLAMP_GRAD, 2, CHEAP)   /* a where p <= b <= q, else 0 */                                              \
+    X(CLAMP_TENSOR, 3, CHEAP) /* a between b and c */                                                        \
+    X(MAXIMUM_GRAD, 3, CHEAP) /* a where b > c, half where equal, else 0 */                                  \
+    X(MINIMUM_GRAD, 3, CHEAP)                                                                                \
+    X(GATED_MISH_GRAD, 3, COSTLY)        /* MISH_GRAD, c being MISH_GATE of b */                             \
+    X(WITHIN_GRAD, 3, CHEAP)             /* a where b >= c, else 0 */                                        \
+    X(OUTSIDE_GRAD, 3, CHEAP)            /* a where b < c, else 0 */                                         \
+    X(SQUARED_DIFFERENCE_GRAD, 3, CHEAP) /* p (b - c) a */
 
 typedef enum dppo_map_op {
-#define X(name, arity) DPPO_MAP_##name,
+#define X(name, arity, cost) DPPO_MAP_##name,
     DPPO_MAP_OPS(X)
 #undef X
         DPPO_MAP_COUNT

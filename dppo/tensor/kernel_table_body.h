@@ -2,7 +2,7 @@
 static const dppo_kernels table = {
     .map =
         {
-#define X(name, arity) map_##name,
+#define X(name, arity, cost) map_##name,
             DPPO_MAP_OPS(X)
 #undef X
         },
