@@ -2,6 +2,7 @@
  * state and from each other's, and one update from one state gives the same numbers. */
 #include "data/dataset.h"
 #include "shim.h"
+#include "timing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -425,6 +426,67 @@ static void foreign_checkpoints_are_refused(void **state) {
     (void)remove(path);
 }
 
+/* -- what measurements leave out */
+
+/* What a learner does that could differ: actions and chains, drawn and deterministic, and an update with all
+ * it logs. */
+typedef struct seen {
+    float actions[2][N * TA * DA], chains[2][N * (KFT + 1) * TA * DA];
+    dppo_trace trace;
+    dppo_update_metrics metrics;
+} seen;
+
+static void see(dppo_agent *agent, int itr, int chain_length, bool skip, seen *out) {
+    static rollout made;
+    const dppo_agent_class *torch = &shim_agent_class;
+    *out = (seen){0};
+    fill(&made, (uint64_t)(200 + itr));
+    shim_skip_frozen(skip);
+    for (int k = 0; k < 2; k++)
+        ok(torch->act(agent, N, made.obs[k][0], k, out->actions[k], out->chains[k]));
+    iterate(torch, agent, chain_length, itr, &out->trace, &out->metrics);
+    shim_skip_frozen(false);
+}
+
+static void assert_seen_same(const seen *a, const seen *b) {
+    const dppo_update_metrics *x = &a->metrics, *y = &b->metrics;
+    assert_memory_equal(a->actions, b->actions, sizeof a->actions);
+    assert_memory_equal(a->chains, b->chains, sizeof a->chains);
+    assert_true(a->trace.count > 0);
+    assert_int_equal(a->trace.count, b->trace.count);
+    assert_memory_equal(a->trace.rows, b->trace.rows, a->trace.count * sizeof *a->trace.rows);
+#define SAME(field, label) assert_memory_equal(&x->field, &y->field, sizeof x->field);
+    DPPO_UPDATE_METRICS(SAME)
+#undef SAME
+}
+
+/* After the critic's warm-up, an iteration, the fine-tuned network is another than the frozen one: an
+ * evaluation that is left out where it counts, or done by the wrong one of them, is seen. lengths: K'+1 of
+ * each iteration. */
+static void check_skipping(const char *config, const int lengths[4]) {
+    const dppo_agent_class *torch = &shim_agent_class;
+    dppo_agent *whole = make(torch, config), *skipping = make(torch, config);
+    for (int itr = 0; itr < 4; itr++) {
+        seen a, b;
+        see(whole, itr, lengths[itr], false, &a);
+        see(skipping, itr, lengths[itr], true, &b);
+        assert_seen_same(&a, &b);
+        assert_same(torch, whole, torch, skipping, 0);
+        free(a.trace.rows);
+        free(b.trace.rows);
+    }
+    torch->destroy(whole);
+    torch->destroy(skipping);
+}
+
+static void skips_the_frozen_network_in_every_bit(void **state) {
+    (void)state;
+    const int always[] = {KFT + 1, KFT + 1, KFT + 1, KFT + 1}, annealed[] = {KFT + 1, KFT + 1, KFT, KFT};
+    check_skipping(diffusion_config, always);
+    check_skipping(eta_config, always);
+    check_skipping(annealed_config, annealed);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resumes_diffusion),
@@ -440,6 +502,7 @@ int main(void) {
         cmocka_unit_test(act_from_checkpoints),
         cmocka_unit_test(foreign_checkpoints_are_refused),
         cmocka_unit_test(resumes_annealing),
+        cmocka_unit_test(skips_the_frozen_network_in_every_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
