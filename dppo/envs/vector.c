@@ -3,6 +3,7 @@
 #include "base/pool.h"
 #include "envs/task.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,9 @@ typedef struct slot {
     int64_t frames;
     int64_t elapsed; /* env steps of the episode, as the time limit counts them */
     int64_t count;   /* and as MultiStep does: one more for each chunk that it cut short */
+    int64_t taken;   /* steps of the chunk under way; their sum and whether they ended the episode: */
+    double reward;
+    bool terminated, truncated;
 } slot;
 
 struct dppo_vector_env {
@@ -29,6 +33,8 @@ struct dppo_vector_env {
     slot *slots;      /* (N) */
     mjData **strands; /* (strand_count) one for each thread that steps; environments are not bound to one */
     int64_t strand_count;
+    int64_t *queue; /* (N) scratch of a step: a ring of the environments that wait for a strand */
+    pthread_mutex_t queue_lock;
     void (*record)(void *context, int64_t index, const dppo_transition *transition); /* or NULL */
     void *record_context;
 };
@@ -75,7 +81,9 @@ static dppo_status want_strands(dppo_vector_env *vector) {
 
 static dppo_status fill(dppo_vector_env *vector) {
     vector->slots = calloc((size_t)vector->options.count, sizeof *vector->slots);
-    if (vector->slots == NULL) return dppo_fail(DPPO_NO_MEMORY, "no memory for environments");
+    vector->queue = calloc((size_t)vector->options.count, sizeof *vector->queue);
+    if (vector->slots == NULL || vector->queue == NULL)
+        return dppo_fail(DPPO_NO_MEMORY, "no memory for environments");
     for (int64_t i = 0; i < vector->options.count; i++)
         DPPO_TRY(make_slot(vector, i));
     return want_strands(vector);
@@ -94,6 +102,8 @@ dppo_status dppo_vector_env_make(const dppo_vector_options *options, dppo_task *
                                  .scaling = *scaling,
                                  .obs_dim = dppo_task_obs_dim(task),
                                  .action_dim = dppo_task_action_dim(task)};
+    (void)pthread_mutex_init(&(*vector)->queue_lock,
+                             NULL); /* of the default kind it has nothing to fail at */
     *scaling = (dppo_scaling){0};
     (*vector)->scaling.obs_dim = (*vector)->obs_dim;
     (*vector)->scaling.action_dim = (*vector)->action_dim;
@@ -115,6 +125,8 @@ void dppo_vector_env_free(dppo_vector_env *vector) {
         free(vector->slots[i].before);
     }
     free(vector->slots);
+    free(vector->queue);
+    (void)pthread_mutex_destroy(&vector->queue_lock);
     for (int64_t k = 0; k < vector->strand_count; k++)
         mj_deleteData(vector->strands[k]);
     free(vector->strands);
@@ -232,27 +244,36 @@ static void step_once(const dppo_vector_env *vector, int64_t index, const float 
     dppo_scale_observation(&vector->scaling, observation, observation);
 }
 
-/* A chunk: stops at the end of an episode and drops the remaining actions. */
-static dppo_status step_slot(const dppo_vector_env *vector, int64_t index, const float *actions,
-                             dppo_step_result *result) {
+/* The end of an episode drops what is left of a chunk; the original has counted a step by then. */
+static void finish_chunk(const dppo_vector_env *vector, int64_t index, dppo_step_result *result) {
     slot *s = &vector->slots[index];
     int64_t width = vector->options.obs_steps * vector->obs_dim;
-    double reward = 0;
-    bool terminated = false, truncated = false;
-    for (int64_t t = 0; t < vector->options.action_steps; t++) {
-        s->count++; /* before asking whether the episode is over, as the original counts */
-        if (terminated || truncated) break;
-        step_once(vector, index, actions + t * vector->action_dim, &reward, &terminated, &truncated);
-    }
-    result->reward[index] = reward;
-    result->terminated[index] = terminated;
-    result->truncated[index] = truncated;
-    if (vector->options.reset_within_step && (terminated || truncated)) {
-        if (truncated && result->final_obs != NULL) stack(vector, s, result->final_obs + index * width);
-        DPPO_TRY(reset_slot(vector, s));
+    if (s->taken < vector->options.action_steps) s->count++;
+    result->reward[index] = s->reward;
+    result->terminated[index] = s->terminated;
+    result->truncated[index] = s->truncated;
+    if (vector->options.reset_within_step && (s->terminated || s->truncated)) {
+        if (s->truncated && result->final_obs != NULL) stack(vector, s, result->final_obs + index * width);
+        reset_slot(vector, s);
     }
     stack(vector, s, result->obs + index * width);
-    return DPPO_OK;
+    s->taken = 0;
+}
+
+/* One env step of the chunk (Ta, Da); whether it goes on. */
+static bool step_slot(const dppo_vector_env *vector, int64_t index, const float *actions,
+                      dppo_step_result *result) {
+    slot *s = &vector->slots[index];
+    if (s->taken == 0) {
+        s->reward = 0;
+        s->terminated = s->truncated = false;
+    }
+    s->count++;
+    step_once(vector, index, actions + s->taken++ * vector->action_dim, &s->reward, &s->terminated,
+              &s->truncated);
+    if (s->taken < vector->options.action_steps && !s->terminated && !s->truncated) return true;
+    finish_chunk(vector, index, result);
+    return false;
 }
 
 /* -- all of them
@@ -262,33 +283,68 @@ typedef struct job {
     const dppo_vector_env *vector;
     const float *actions; /* (N, Ta, Da); NULL: reset */
     dppo_step_result *result;
-    _Atomic int64_t next; /* the first environment that no strand has taken */
+    pthread_mutex_t *lock; /* of the queue, a ring: `waiting` environments from `head` on */
+    int64_t *queue;        /* (N) */
+    int64_t head;
+    _Atomic int64_t waiting; /* a hint to whoever has not got the lock */
 } job;
 
-/* Neither resetting nor stepping an environment that exists can fail: their statuses are always DPPO_OK. */
-static void run_one(job *j, int64_t i) {
-    const dppo_vector_env *vector = j->vector;
-    if (j->actions != NULL) {
-        step_slot(vector, i, j->actions + i * vector->options.action_steps * vector->action_dim, j->result);
-    } else {
-        reset_slot(vector, &vector->slots[i]);
-        stack(vector, &vector->slots[i], j->result->obs + i * vector->options.obs_steps * vector->obs_dim);
+enum { NONE = -1, TURNS = 2 };
+
+/* The environment that a strand steps next; NONE: the others have all that are left. With many waiting it is
+ * the one it has, whose state is in this core's cache. The last few take turns by the env step: else one
+ * strand would end with most of a chunk before it and the others without work. */
+static int64_t next_environment(job *j, int64_t mine) {
+    if (mine != NONE && atomic_load(&j->waiting) > TURNS * j->vector->strand_count) return mine;
+    int64_t count = j->vector->options.count, next = NONE;
+    pthread_mutex_lock(j->lock);
+    if (mine != NONE) j->queue[(j->head + j->waiting++) % count] = mine;
+    if (j->waiting > 0) {
+        next = j->queue[j->head];
+        j->head = (j->head + 1) % count;
+        j->waiting--;
     }
+    pthread_mutex_unlock(j->lock);
+    return next;
+}
+
+/* Resetting an environment that exists cannot fail. Whether it wants another turn. */
+static bool run_turn(job *j, int64_t i) {
+    const dppo_vector_env *vector = j->vector;
+    if (j->actions != NULL)
+        return step_slot(vector, i, j->actions + i * vector->options.action_steps * vector->action_dim,
+                         j->result);
+    reset_slot(vector, &vector->slots[i]);
+    stack(vector, &vector->slots[i], j->result->obs + i * vector->options.obs_steps * vector->obs_dim);
+    return false;
 }
 
 static void run_strands(void *context, int64_t begin, int64_t end) {
     job *j = context;
     for (int64_t k = begin; k < end; k++)
-        for (int64_t i; (i = atomic_fetch_add(&j->next, 1)) < j->vector->options.count;) {
+        for (int64_t i = NONE; (i = next_environment(j, i)) != NONE;) {
             dppo_env_share(j->vector->slots[i].env, j->vector->strands[k]);
-            run_one(j, i);
+            if (!run_turn(j, i)) i = NONE;
         }
+}
+
+static void run_all(dppo_vector_env *vector, const float *actions, dppo_step_result *result) {
+    int64_t count = vector->options.count;
+    for (int64_t i = 0; i < count; i++)
+        vector->queue[i] = i;
+    dppo_parallel_for(vector->strand_count, 1, run_strands,
+                      &(job){.vector = vector,
+                             .actions = actions,
+                             .result = result,
+                             .lock = &vector->queue_lock,
+                             .queue = vector->queue,
+                             .waiting = count});
 }
 
 dppo_status dppo_vector_env_reset(dppo_vector_env *vector, float *obs) {
     dppo_step_result result = {.obs = obs};
     DPPO_TRY(want_strands(vector));
-    dppo_parallel_for(vector->strand_count, 1, run_strands, &(job){.vector = vector, .result = &result});
+    run_all(vector, NULL, &result);
     vector->started = true;
     return DPPO_OK;
 }
@@ -296,8 +352,7 @@ dppo_status dppo_vector_env_reset(dppo_vector_env *vector, float *obs) {
 dppo_status dppo_vector_env_step(dppo_vector_env *vector, const float *actions, dppo_step_result *result) {
     if (!vector->started) return dppo_fail(DPPO_INVALID, "environments are stepped before their first reset");
     DPPO_TRY(want_strands(vector));
-    dppo_parallel_for(vector->strand_count, 1, run_strands,
-                      &(job){.vector = vector, .actions = actions, .result = result});
+    run_all(vector, actions, result);
     return DPPO_OK;
 }
 
