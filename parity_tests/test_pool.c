@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#ifdef __linux__
+#include <sched.h>
+#include <time.h>
+#endif
 
 enum { MOST = 256, JOBS = 20000 };
 
@@ -59,8 +63,48 @@ static void test_jobs_within_jobs(void **unused) {
     dppo_set_threads(1);
 }
 
+#ifdef __linux__
+typedef struct meeting {
+    _Atomic int present, narrow; /* threads that are here; those that may not run everywhere */
+    cpu_set_t everywhere;
+} meeting;
+
+/* Two threads meet, so that the worker is one of them; each says where it may run. */
+static void meet(void *context, int64_t begin, int64_t end) {
+    meeting *m = context;
+    cpu_set_t mine;
+    (void)begin, (void)end;
+    atomic_fetch_add(&m->present, 1);
+    while (atomic_load(&m->present) % 2 != 0)
+        (void)sched_yield();
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0 || !CPU_EQUAL(&mine, &m->everywhere))
+        atomic_fetch_add(&m->narrow, 1);
+}
+
+/* Waking keeps a worker off one processor; it does its work without that limit. */
+static void test_woken_workers_are_free(void **unused) {
+    (void)unused;
+    const struct timespec rest = {.tv_nsec = 2 * 1000 * 1000}; /* the worker falls asleep */
+    meeting m = {0};
+    assert_int_equal(sched_getaffinity(0, sizeof m.everywhere, &m.everywhere), 0);
+    dppo_set_threads(2);
+    for (int job = 0; job < 20; job++) {
+        (void)nanosleep(&rest, NULL);
+        dppo_parallel_for(2, 1, meet, &m);
+    }
+    dppo_set_threads(1);
+    assert_int_equal(atomic_load(&m.present), 40);
+    assert_int_equal(atomic_load(&m.narrow), 0);
+}
+#endif
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_index_once),
-                                       cmocka_unit_test(test_jobs_within_jobs)};
+    const struct CMUnitTest tests[] = {
+#ifdef __linux__
+        cmocka_unit_test(test_woken_workers_are_free),
+#endif
+        cmocka_unit_test(test_every_index_once),
+        cmocka_unit_test(test_jobs_within_jobs),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

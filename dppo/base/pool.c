@@ -1,6 +1,7 @@
 #include "base/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ static struct {
     pthread_mutex_t submit; /* held by the thread whose job is running */
     pthread_cond_t wake, idle;
     pthread_t threads[MAX_THREADS];
+    bool sleeps[MAX_THREADS]; /* on `wake` */
     int running, wanted;
     _Atomic bool stop, waiting; /* the submitter sleeps on `idle` */
     _Atomic int asleep;         /* workers on `wake` */
@@ -87,23 +89,65 @@ static bool something_new(uint32_t seen) {
     return present_job() != seen || atomic_load(&pool.stop);
 }
 
-static void wait_for_job(uint32_t seen) {
+/* Where a worker may run, while it is kept off the processor of whoever wakes it: Linux may wake it there
+ * though another is idle, and then the two take turns for milliseconds before they are parted. */
+#ifdef __linux__
+static struct {
+    cpu_set_t all;
+    bool kept_off;
+} places[MAX_THREADS];
+
+/* The worker sleeps. It is free to be moved again as soon as it runs. */
+static void keep_off(int which, int cpu) {
+    pthread_t thread = pool.threads[which];
+    cpu_set_t *all = &places[which].all, others;
+    if (places[which].kept_off || cpu < 0 || pthread_getaffinity_np(thread, sizeof *all, all) != 0) return;
+    if (CPU_COUNT(all) <= pool.running) return; /* not a processor for each */
+    others = *all;
+    CPU_CLR((size_t)cpu, &others);
+    places[which].kept_off = pthread_setaffinity_np(thread, sizeof others, &others) == 0;
+}
+
+static void let_go(int which) {
+    if (places[which].kept_off) (void)sched_setaffinity(0, sizeof(cpu_set_t), &places[which].all);
+    places[which].kept_off = false;
+}
+
+static int present_cpu(void) {
+    return sched_getcpu();
+}
+#else
+static void keep_off(int which, int cpu) {
+    (void)which, (void)cpu;
+}
+static void let_go(int which) {
+    (void)which;
+}
+static int present_cpu(void) {
+    return -1;
+}
+#endif
+
+static void wait_for_job(int which, uint32_t seen) {
     for (int i = 0; i < LOOKS && !something_new(seen); i++)
         pause_a_little();
     if (something_new(seen)) return;
     pthread_mutex_lock(&pool.lock);
     atomic_fetch_add(&pool.asleep, 1);
+    pool.sleeps[which] = true;
     while (!something_new(seen))
         pthread_cond_wait(&pool.wake, &pool.lock);
+    pool.sleeps[which] = false;
     atomic_fetch_sub(&pool.asleep, 1);
+    let_go(which);
     pthread_mutex_unlock(&pool.lock);
 }
 
-static void *worker(void *unused) {
-    (void)unused;
+static void *worker(void *context) {
+    int which = (int)(intptr_t)context;
     uint32_t seen = 0; /* not the job found on starting: it may count on this thread already */
     for (;;) {
-        wait_for_job(seen);
+        wait_for_job(which, seen);
         if (atomic_load(&pool.stop)) return NULL;
         seen = present_job();
         take_chunks(seen);
@@ -112,7 +156,10 @@ static void *worker(void *unused) {
 
 static void wake_workers(void) {
     if (atomic_load(&pool.asleep) == 0) return;
+    int cpu = present_cpu();
     pthread_mutex_lock(&pool.lock);
+    for (int i = 0; i < pool.running; i++)
+        if (pool.sleeps[i]) keep_off(i, cpu);
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
 }
@@ -139,7 +186,8 @@ void dppo_set_threads(int count) {
     stop_workers();
     pool.wanted = count;
     for (int i = 0; i < count - 1; i++) {
-        if (pthread_create(&pool.threads[pool.running], NULL, worker, NULL) != 0) break;
+        if (pthread_create(&pool.threads[pool.running], NULL, worker, (void *)(intptr_t)pool.running) != 0)
+            break;
         pool.running++;
     }
 }
