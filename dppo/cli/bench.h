@@ -54,7 +54,7 @@ typedef struct bench {
     dppo_bench_peak *peak;
     dppo_vector_env *envs;
     dppo_task *task;
-    mjData **data; /* (N) */
+    struct dppo_bench_bodies *bodies;
     struct dppo_bench_network *network;
     struct dppo_bench_iteration *iteration;
 } bench;
@@ -79,6 +79,7 @@ extern const bench_spec dppo_bench_networks[];
 extern const size_t dppo_bench_network_count;
 void dppo_bench_network_free(struct dppo_bench_network *network);
 void dppo_bench_iteration_free(struct dppo_bench_iteration *iteration);
+void dppo_bench_bodies_free(struct dppo_bench_bodies *bodies);
 
 /* -- what agents are measured on (bench_agents.c) */
 

@@ -189,11 +189,9 @@ static void summarize(const bench_spec *spec, const bench *b, int part, const ti
 static void close_bench(bench *b) {
     dppo_bench_network_free(b->network);
     dppo_bench_iteration_free(b->iteration);
+    dppo_bench_bodies_free(b->bodies);
     for (int i = 0; i < 2; i++)
         if (b->agents[i]) b->sides[i]->destroy(b->agents[i]);
-    for (int64_t i = 0; b->data && i < b->settings->envs; i++)
-        if (b->data[i]) mj_deleteData(b->data[i]);
-    free(b->data);
     dppo_vector_env_free(b->envs);
     dppo_task_free(b->task);
     dppo_config_free(b->config);
