@@ -23,6 +23,7 @@ typedef struct settings {
     int64_t envs;                         /* N of acting and stepping */
     int64_t repeats;                      /* 0: each benchmark's own */
     double limit;                         /* seconds after which no further pair is begun; 0: none */
+    int64_t least;                        /* pairs that are made whatever the limit */
     bool full;                            /* `iteration` of training's own size */
     struct dppo_bench_original *original; /* the Python code, as a third side; NULL: not asked for */
 } settings;
@@ -95,17 +96,23 @@ dppo_status dppo_bench_weights(const bench *b, const char *prefix, double *weigh
 
 /* -- measuring (bench_measure.c) */
 
+/* Quartiles over the pairs: half of them lie between low and high. */
+typedef struct bench_spread {
+    double low, median, high;
+} bench_spread;
+
 typedef struct bench_result {
     const bench_part *part;
     bool present[DPPO_BENCH_SIDES];
-    double p50[DPPO_BENCH_SIDES], p99[DPPO_BENCH_SIDES]; /* seconds */
-    double ratio[DPPO_BENCH_SIDES];                      /* median over pairs of this side / first */
-    double gflops[DPPO_BENCH_SIDES];                     /* 0: unknown */
-    double share[DPPO_BENCH_SIDES];      /* median over pairs of gflops / the peak beside it */
-    double executed;                     /* share of the first side, of what it does compute */
-    double peak;                         /* median GFLOP/s of the peak; 0: not measured */
-    int64_t repeats, memory;             /* bytes; 0: not seen */
-    int torch_threads, original_threads; /* 0: not there */
+    bench_spread seconds[DPPO_BENCH_SIDES];
+    double p99[DPPO_BENCH_SIDES];         /* seconds */
+    bench_spread ratio[DPPO_BENCH_SIDES]; /* this side / first */
+    double gflops[DPPO_BENCH_SIDES];      /* 0: unknown */
+    bench_spread share[DPPO_BENCH_SIDES]; /* gflops / the peak beside it */
+    double executed;                      /* share of the first side, of what it does compute */
+    double peak;                          /* median GFLOP/s of the peak; 0: not measured */
+    int64_t repeats, memory;              /* bytes; 0: not seen */
+    int torch_threads, original_threads;  /* 0: not there */
 } bench_result;
 
 /* DPPO_MISSING names what one side does not have. */

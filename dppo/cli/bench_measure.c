@@ -124,6 +124,11 @@ static double quantile(double *values, int64_t count, double q) {
     return values[at];
 }
 
+static bench_spread spread_of(double *values, int64_t count) {
+    return (bench_spread){quantile(values, count, 0.25), quantile(values, count, 0.5),
+                          quantile(values, count, 0.75)};
+}
+
 /* FLOP/s of the peak now. */
 static dppo_status peak_turn(const bench_spec *spec, const bench *b, double *peak) {
     double seconds[PEAK_PRODUCTS];
@@ -156,7 +161,8 @@ static dppo_status measure_pairs(const bench_spec *spec, bench *b, int64_t *repe
                 taken[i][part][side] = seconds[part];
         }
         if (dppo_interrupted()) return dppo_fail(DPPO_INTERRUPTED, "bench: interrupted");
-        if (b->settings->limit > 0 && dppo_seconds() - start > b->settings->limit) *repeats = i + 1;
+        bool late = b->settings->limit > 0 && dppo_seconds() - start > b->settings->limit;
+        if (late && i + 1 >= b->settings->least) *repeats = i + 1;
     }
     return b->peak ? peak_turn(spec, b, &peaks[*repeats]) : DPPO_OK;
 }
@@ -171,17 +177,17 @@ static void summarize(const bench_spec *spec, const bench *b, int part, const ti
         if (!(r->present[k] = has_side(spec, b, k))) continue;
         for (int64_t i = 0; i < count; i++)
             column[i] = taken[i][part][k];
-        r->p50[k] = quantile(column, count, 0.5);
+        r->seconds[k] = spread_of(column, count);
         r->p99[k] = quantile(column, count, 0.99);
-        r->gflops[k] = 1e-9 * b->flops[part] / r->p50[k];
+        r->gflops[k] = 1e-9 * b->flops[part] / r->seconds[k].median;
         for (int64_t i = 0; i < count; i++)
             column[i] = taken[i][part][k] / taken[i][part][0];
-        r->ratio[k] = quantile(column, count, 0.5);
+        r->ratio[k] = spread_of(column, count);
         for (int64_t i = 0; i < count && b->peak; i++)
             column[i] = b->flops[part] / taken[i][part][k] / fmax(peaks[i], peaks[i + 1]);
-        if (b->peak) r->share[k] = quantile(column, count, 0.5);
+        if (b->peak) r->share[k] = spread_of(column, count);
     }
-    if (b->flops[part] > 0) r->executed = r->share[0] * (1 - b->spared[part] / b->flops[part]);
+    if (b->flops[part] > 0) r->executed = r->share[0].median * (1 - b->spared[part] / b->flops[part]);
     memcpy(column, peaks, (size_t)count * sizeof *column);
     if (b->peak) r->peak = 1e-9 * quantile(column, count, 0.5);
 }

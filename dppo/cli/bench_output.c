@@ -16,11 +16,14 @@ static void print_seconds(FILE *out, const char *name, double seconds) {
 
 static void print_side(FILE *out, const bench_spec *spec, const bench_result *r, int k) {
     (void)fprintf(out, "  %-9s", spec->sides[k]);
-    print_seconds(out, "p50", r->p50[k]);
+    print_seconds(out, "p50", r->seconds[k].median);
     print_seconds(out, "p99", r->p99[k]);
     if (r->gflops[k] > 0) (void)fprintf(out, "  %7.1f GFLOP/s", r->gflops[k]);
-    if (r->share[k] > 0) (void)fprintf(out, "  %5.1f %% of gemm", 100 * r->share[k]);
-    if (k == 0 && r->executed < r->share[k])
+    const bench_spread *share = &r->share[k];
+    if (share->median > 0)
+        (void)fprintf(out, "  %5.1f %% of gemm [%.1f to %.1f]", 100 * share->median, 100 * share->low,
+                      100 * share->high);
+    if (k == 0 && r->executed < share->median)
         (void)fprintf(out, " (%.1f %% executed, the rest spared)", 100 * r->executed);
     (void)fprintf(out, "\n");
 }
@@ -31,7 +34,8 @@ void dppo_bench_print(FILE *out, const bench_spec *spec, const bench_result *r) 
         if (r->present[k]) print_side(out, spec, r, k);
     for (int k = 1; k < DPPO_BENCH_SIDES; k++) {
         if (!r->present[k]) continue;
-        (void)fprintf(out, "  %s / %s %.3f", spec->sides[k], spec->sides[0], r->ratio[k]);
+        (void)fprintf(out, "  %s / %s %.3f [%.3f to %.3f]", spec->sides[k], spec->sides[0],
+                      r->ratio[k].median, r->ratio[k].low, r->ratio[k].high);
         if (r->torch_threads > 0 && k == 1) (void)fprintf(out, "  (libtorch on %d)", r->torch_threads);
         if (r->original_threads > 0 && k == 2) (void)fprintf(out, "  (original on %d)", r->original_threads);
         (void)fprintf(out, "\n");
@@ -81,13 +85,18 @@ void dppo_bench_add_head(dppo_text *json, const settings *options) {
     dppo_text_format(json, "  \"threads\": %d,\n  \"results\": [", options->threads);
 }
 
+static void add_spread(dppo_text *json, const char *name, const bench_spread *s) {
+    dppo_text_format(json, ", \"%s\": %.6g, \"%s_quartiles\": [%.6g, %.6g]", name, s->median, name, s->low,
+                     s->high);
+}
+
 static void add_side(dppo_text *json, const bench_spec *spec, const bench_result *r, int k) {
-    dppo_text_format(json, "\"%s\": {\"median_s\": %.9g, \"p99_s\": %.9g", spec->sides[k], r->p50[k],
-                     r->p99[k]);
+    dppo_text_format(json, "\"%s\": {\"median_s\": %.9g, \"p99_s\": %.9g", spec->sides[k],
+                     r->seconds[k].median, r->p99[k]);
     if (r->gflops[k] > 0) dppo_text_format(json, ", \"gflops\": %.6g", r->gflops[k]);
-    if (r->share[k] > 0) dppo_text_format(json, ", \"gemm_share\": %.6g", r->share[k]);
-    if (k == 0 && r->share[k] > 0) dppo_text_format(json, ", \"executed_share\": %.6g", r->executed);
-    if (k > 0) dppo_text_format(json, ", \"ratio\": %.6g", r->ratio[k]);
+    if (r->share[k].median > 0) add_spread(json, "gemm_share", &r->share[k]);
+    if (k == 0 && r->share[k].median > 0) dppo_text_format(json, ", \"executed_share\": %.6g", r->executed);
+    if (k > 0) add_spread(json, "ratio", &r->ratio[k]);
     dppo_text_add(json, "}, ");
 }
 

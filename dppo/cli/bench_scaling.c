@@ -5,6 +5,7 @@
 #include "report/page.h"
 
 #include <math.h>
+#include <stdarg.h>
 
 /* Largest first: what warms up at a large size is warm at a small one. */
 static const int64_t batches[] = {100000, 30000, 10000, 3000, 1000, 300, 100, 30, 10, 3, 1};
@@ -26,8 +27,10 @@ static const series all[] = {
      false},
     {"hopper", "an env step of all Hoppers", "environments", &dppo_bench_hopper, SIZES(envs), false, true},
 };
-enum { SERIES = sizeof all / sizeof *all, MOST_SIZES = 16, REPEATS = 15 };
-#define SECONDS_PER_SIZE 2.0
+/* Each size gets pairs for so long, at least a few and at most many. */
+enum { SERIES = sizeof all / sizeof *all, MOST_SIZES = 16, LEAST_PAIRS = 5, MOST_PAIRS = 101 };
+#define SECONDS_PER_SIZE 6.0
+#define STEADY 0.1 /* quartiles further apart than this share of the median are pointed at */
 
 /* Of one series, ascending. */
 typedef struct table {
@@ -41,7 +44,7 @@ static table tables[SERIES];
 
 static double seconds_of(const table *t, size_t i, int side) {
     const bench_result *r = &t->results[i];
-    return r->p50[side] * (t->of->per_env ? (double)t->sizes[i] : 1);
+    return r->seconds[side].median * (t->of->per_env ? (double)t->sizes[i] : 1);
 }
 
 static dppo_status measure(const settings *options, const series *s, table *t) {
@@ -54,8 +57,9 @@ static dppo_status measure(const settings *options, const series *s, table *t) {
         bench_result results[DPPO_BENCH_PARTS];
         settings here = *options;
         *(s->of_batch ? &here.batch : &here.envs) = t->sizes[i] = s->sizes[k];
-        here.repeats = options->repeats > 0 ? options->repeats : REPEATS;
+        here.repeats = options->repeats > 0 ? options->repeats : MOST_PAIRS;
         here.limit = SECONDS_PER_SIZE;
+        here.least = LEAST_PAIRS;
         here.original = NULL; /* it has training's sizes only */
         DPPO_TRY(dppo_bench_measure(s->spec, &here, results));
         t->results[i] = results[0];
@@ -66,32 +70,105 @@ static dppo_status measure(const settings *options, const series *s, table *t) {
 
 /* -- tables */
 
+static bool wide(const bench_spread *s) {
+    return s->high - s->low > STEADY * s->median;
+}
+
+/* Why a row is to be doubted: nothing is left out, but it is said. No program is faster than the peak. */
+static const char *doubt(const bench_result *r) {
+    if (r->share[0].median > 1) return "above the peak";
+    if (r->repeats < LEAST_PAIRS) return "few pairs";
+    return wide(&r->share[0]) || (r->present[1] && wide(&r->ratio[1])) ? "unsteady" : "";
+}
+
 static void add_csv(const table *t, dppo_text *csv) {
     for (size_t i = 0; i < t->count; i++) {
         const bench_result *r = &t->results[i];
-        for (int k = 0; k < DPPO_BENCH_SIDES; k++)
-            if (r->present[k])
-                dppo_text_format(csv, "%s,%lld,%s,%.9g,%.9g,%.6g,%.6g,%lld\n", t->of->name,
-                                 (long long)t->sizes[i], t->of->spec->sides[k], seconds_of(t, i, k),
-                                 r->p99[k] / r->p50[k] * seconds_of(t, i, k), r->ratio[k], r->share[k],
-                                 (long long)r->repeats);
+        for (int k = 0; k < DPPO_BENCH_SIDES; k++) {
+            if (!r->present[k]) continue;
+            const bench_spread *time = &r->seconds[k], *ratio = &r->ratio[k], *share = &r->share[k];
+            double seconds = seconds_of(t, i, k), unit = seconds / time->median;
+            dppo_text_format(csv, "%s,%lld,%s,%.9g,%.9g,%.9g,%.9g,", t->of->name, (long long)t->sizes[i],
+                             t->of->spec->sides[k], seconds, unit * time->low, unit * time->high,
+                             unit * r->p99[k]);
+            dppo_text_format(csv, "%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%lld,%s\n", ratio->median, ratio->low,
+                             ratio->high, share->median, share->low, share->high, (long long)r->repeats,
+                             doubt(r));
+        }
     }
 }
 
-static void add_markdown(const table *t, dppo_text *text) {
+/* The same cells for people, in Markdown and on the page. */
+enum { CELLS = 14, CELL = 64 };
+typedef struct row {
+    int count;
+    char cells[CELLS][CELL];
+} row;
+
+__attribute__((format(printf, 2, 3))) static void put(row *to, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(to->cells[to->count++], CELL, format, arguments);
+    va_end(arguments);
+}
+
+static row head_of(const table *t) {
     const char *const *sides = t->of->spec->sides;
-    bool pairs = t->results[0].present[1], share = t->results[0].share[0] > 0;
-    dppo_text_format(text, "%s: %s\n\n| %s | %s (ms) |", t->of->name, t->of->summary, t->of->size_name,
-                     sides[0]);
-    if (pairs) dppo_text_format(text, " %s (ms) | %s / %s |", sides[1], sides[1], sides[0]);
-    if (share) dppo_text_format(text, " %s, %% of gemm |", sides[0]);
-    dppo_text_format(text, "\n|---|---|%s%s\n", pairs ? "---|---|" : "", share ? "---|" : "");
+    const bench_result *r = &t->results[0];
+    row head = {0};
+    put(&head, "%s", t->of->size_name);
+    put(&head, "%s (ms)", sides[0]);
+    for (int k = 1; k < DPPO_BENCH_SIDES; k++) {
+        if (!r->present[k]) continue;
+        put(&head, "%s (ms)", sides[k]);
+        put(&head, "%s / %s", sides[k], sides[0]);
+        put(&head, "quartiles");
+    }
+    if (r->share[0].median > 0) {
+        put(&head, "%s, %% of gemm", sides[0]);
+        put(&head, "quartiles");
+    }
+    put(&head, "pairs");
+    put(&head, "doubt");
+    return head;
+}
+
+static row row_of(const table *t, size_t i) {
+    const bench_result *r = &t->results[i];
+    row cells = {0};
+    put(&cells, "%lld", (long long)t->sizes[i]);
+    put(&cells, "%.4g", 1e3 * seconds_of(t, i, 0));
+    for (int k = 1; k < DPPO_BENCH_SIDES; k++) {
+        if (!r->present[k]) continue;
+        put(&cells, "%.4g", 1e3 * seconds_of(t, i, k));
+        put(&cells, "%.2f", r->ratio[k].median);
+        put(&cells, "%.2f to %.2f", r->ratio[k].low, r->ratio[k].high);
+    }
+    if (r->share[0].median > 0) {
+        put(&cells, "%.1f", 100 * r->share[0].median);
+        put(&cells, "%.1f to %.1f", 100 * r->share[0].low, 100 * r->share[0].high);
+    }
+    put(&cells, "%lld", (long long)r->repeats);
+    put(&cells, "%s", doubt(r));
+    return cells;
+}
+
+static void add_markdown_row(const row *r, dppo_text *text) {
+    for (int k = 0; k < r->count; k++)
+        dppo_text_format(text, "| %s%s", r->cells[k], r->cells[k][0] ? " " : "");
+    dppo_text_add(text, "|\n");
+}
+
+static void add_markdown(const table *t, dppo_text *text) {
+    row cells = head_of(t);
+    dppo_text_format(text, "%s: %s\n\n", t->of->name, t->of->summary);
+    add_markdown_row(&cells, text);
+    for (int k = 0; k < cells.count; k++)
+        dppo_text_add(text, "|---");
+    dppo_text_add(text, "|\n");
     for (size_t i = 0; i < t->count; i++) {
-        const bench_result *r = &t->results[i];
-        dppo_text_format(text, "| %lld | %.4g |", (long long)t->sizes[i], 1e3 * seconds_of(t, i, 0));
-        if (pairs) dppo_text_format(text, " %.4g | %.2f |", 1e3 * seconds_of(t, i, 1), r->ratio[1]);
-        if (share) dppo_text_format(text, " %.1f |", 100 * r->share[0]);
-        dppo_text_add(text, "\n");
+        cells = row_of(t, i);
+        add_markdown_row(&cells, text);
     }
     dppo_text_add(text, "\n");
 }
@@ -124,26 +201,17 @@ static void write_plot(const table *t, dppo_text *html) {
 }
 
 static void write_rows(const table *t, dppo_text *html) {
-    const char *const *sides = t->of->spec->sides;
-    bool pairs = t->results[0].present[1];
-    dppo_text_format(html,
-                     "<h2>%s</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">%s</th>"
-                     "<th scope=\"col\">%s (ms)</th>",
-                     t->of->summary, t->of->size_name, sides[0]);
-    if (pairs)
-        dppo_text_format(html, "<th scope=\"col\">%s (ms)</th><th scope=\"col\">%s / %s</th>", sides[1],
-                         sides[1], sides[0]);
-    dppo_text_add(html, "<th scope=\"col\">of gemm</th></tr></thead><tbody>\n");
+    row cells = head_of(t);
+    dppo_text_format(html, "<h2>%s</h2><div class=\"scroll\"><table><thead><tr>", t->of->summary);
+    for (int k = 0; k < cells.count; k++)
+        dppo_text_format(html, "<th scope=\"col\">%s</th>", cells.cells[k]);
+    dppo_text_add(html, "</tr></thead><tbody>\n");
     for (size_t i = 0; i < t->count; i++) {
-        const bench_result *r = &t->results[i];
-        dppo_text_format(html, "<tr><th scope=\"row\">%lld</th><td>%.4g</td>", (long long)t->sizes[i],
-                         1e3 * seconds_of(t, i, 0));
-        if (pairs)
-            dppo_text_format(html, "<td>%.4g</td><td>%.2f</td>", 1e3 * seconds_of(t, i, 1), r->ratio[1]);
-        if (r->share[0] > 0)
-            dppo_text_format(html, "<td>%.1f %%</td></tr>\n", 100 * r->share[0]);
-        else
-            dppo_text_add(html, "<td></td></tr>\n");
+        cells = row_of(t, i);
+        dppo_text_format(html, "<tr><th scope=\"row\">%s</th>", cells.cells[0]);
+        for (int k = 1; k < cells.count; k++)
+            dppo_text_format(html, "<td>%s</td>", cells.cells[k]);
+        dppo_text_add(html, "</tr>\n");
     }
     dppo_text_add(html, "</tbody></table></div>\n");
 }
@@ -173,7 +241,8 @@ static dppo_status save(const char *folder, const char *name, const dppo_text *t
 dppo_status dppo_bench_scaling(const settings *options, const char *folder, FILE *out) {
     dppo_text csv = {0}, markdown = {0};
     dppo_status status = folder ? dppo_make_folder(folder) : DPPO_OK;
-    dppo_text_add(&csv, "benchmark,size,side,median_s,p99_s,ratio,gemm_share,repeats\n");
+    dppo_text_add(&csv, "benchmark,size,side,median_s,q25_s,q75_s,p99_s,ratio,ratio_q25,ratio_q75,gemm_share,"
+                        "gemm_share_q25,gemm_share_q75,pairs,doubt\n");
     for (int i = 0; i < SERIES && status == DPPO_OK; i++) {
         status = measure(options, &all[i], &tables[i]);
         if (status != DPPO_OK) break;
