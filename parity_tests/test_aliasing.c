@@ -100,6 +100,54 @@ static void test_clamp_inplace_is_differentiated(void **state) {
     assert_int_equal(dppo_context_status(cx), DPPO_INVALID);
 }
 
+/* relu(u) + u, which has u's memory in the end where `inplace`; u itself is a sum of the leaf with zeros. */
+static dppo_tensor *bent(dppo_cx *cx, dppo_tensor *leaf, bool inplace) {
+    dppo_tensor *zeros = dppo_zeros_like(cx, leaf), *u = dppo_add(cx, leaf, zeros);
+    dppo_tensor *h = dppo_add(cx, dppo_relu(cx, u), zeros);
+    if (!inplace) return dppo_relu(cx, dppo_add(cx, h, u));
+    dppo_tensor *out = dppo_relu_inplace(cx, dppo_add_inplace(cx, h, u));
+    assert_ptr_equal(out->data, h->data);
+    return out;
+}
+
+static void test_in_place_equals_out_of_place(void **state) {
+    dppo_cx *cx = *state;
+    dppo_tensor *results[2], *gradients[2], *leaf = dppo_sub_scalar(cx, six(cx), 2.5);
+    leaf->requires_grad = true;
+    for (int i = 0; i < 2; i++) {
+        results[i] = bent(cx, leaf, i == 1);
+        dppo_tensor *sum = dppo_sum(cx, results[i], 0, NULL, false);
+        assert_int_equal(dppo_grad(cx, 1, &sum, NULL, 1, &leaf, false, &gradients[i]), DPPO_OK);
+    }
+    assert_memory_equal(results[0]->data, results[1]->data, 6 * sizeof(float));
+    assert_memory_equal(gradients[0]->data, gradients[1]->data, 6 * sizeof(float));
+    assert_null(dppo_relu_inplace(cx, leaf));
+    assert_int_equal(dppo_context_status(cx), DPPO_INVALID);
+}
+
+/* Backward writes gradients over others that nobody looks at: not over those it was given, nor over those
+ * that it hands out or passes on to several. With create_graph it never does. */
+static void test_backward_overwrites_only_its_own(void **state) {
+    dppo_cx *cx = *state;
+    dppo_tensor *weight = dppo_from_f32(cx, 2, (int64_t[]){3, 3}, (float[]){1, -2, 3, 4, 5, -6, -7, 8, 9});
+    dppo_tensor *bias = dppo_zeros(cx, DPPO_F32, 1, (int64_t[]){3}), *x = dppo_sub_scalar(cx, six(cx), 2.5);
+    x->requires_grad = true;
+    dppo_tensor *u = dppo_linear(cx, x, weight, bias), *r = dppo_relu(cx, u);
+    dppo_tensor *v = dppo_linear(cx, r, weight, bias), *s = dppo_add(cx, v, dppo_tanh(cx, u));
+    dppo_tensor *y = dppo_linear(cx, s, weight, bias);
+    dppo_tensor *wanted[] = {x, u, r, s}, *plain[4], *recorded[4], *alone, *other;
+    dppo_tensor *upstream = dppo_mul_scalar(cx, six(cx), 0.25), *kept = dppo_clone(cx, upstream);
+    assert_int_equal(dppo_grad(cx, 1, &y, &upstream, 4, wanted, true, recorded), DPPO_OK);
+    assert_int_equal(dppo_grad(cx, 1, &y, &upstream, 4, wanted, false, plain), DPPO_OK);
+    assert_int_equal(dppo_grad(cx, 1, &y, &upstream, 1, &x, false, &alone), DPPO_OK);
+    assert_memory_equal(alone->data, recorded[0]->data, 6 * sizeof(float));
+    assert_int_equal(dppo_grad(cx, 1, &r, &alone, 1, &u, false, &other), DPPO_OK);
+    assert_memory_equal(alone->data, recorded[0]->data, 6 * sizeof(float));
+    assert_memory_equal(upstream->data, kept->data, 6 * sizeof(float));
+    for (int i = 0; i < 4; i++)
+        assert_memory_equal(plain[i]->data, recorded[i]->data, 6 * sizeof(float));
+}
+
 static void test_who_requires_a_gradient(void **state) {
     dppo_cx *cx = *state;
     dppo_tensor *x = six(cx);
@@ -141,6 +189,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_expand_repeats_one_element, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clamp_inplace_writes_where_it_stands, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clamp_inplace_is_differentiated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_in_place_equals_out_of_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_backward_overwrites_only_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_who_requires_a_gradient, setup, teardown),
         cmocka_unit_test(test_buffers_are_state_and_no_parameters),
     };

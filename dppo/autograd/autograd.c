@@ -1,5 +1,5 @@
 #include "autograd/autograd.h"
-#include "autograd/functions.h"
+#include "autograd/map.h"
 #include "autograd/rows_internal.h"
 
 #include <stdarg.h>
@@ -174,6 +174,14 @@ static dppo_tensor **leaf_slot(dppo_context *context, dppo_tensor *leaf) {
     return &context->leaves[context->leaf_count++].gradient;
 }
 
+static dppo_tensor *sum(dppo_context *context, dppo_tensor *a, dppo_tensor *b) {
+    if (context->grad_enabled) return dppo_add(context, a, b);
+    dppo_tensor *over = dppo_spare(context, b) ? b : dppo_spare(context, a);
+    dppo_tensor *out = dppo_map_over(context, "add", DPPO_MAP_ADD, (dppo_tensor *[]){a, b}, 0.0, 0.0, over);
+    if (out) out->spare = true;
+    return out;
+}
+
 /* Adds one contribution to what a tensor has gathered so far: old + new, in the order of arrival. */
 static void accumulate(dppo_context *context, const char *name, dppo_tensor *input, dppo_tensor *gradient) {
     if (!gradient || !input->requires_grad) return;
@@ -186,12 +194,14 @@ static void accumulate(dppo_context *context, const char *name, dppo_tensor *inp
     }
     dppo_tensor **slot = input->node ? &input->node->gradient : leaf_slot(context, input);
     if (!slot) return;
-    *slot = *slot ? dppo_add(context, *slot, gradient) : gradient;
+    *slot = *slot ? sum(context, *slot, gradient) : gradient;
 }
 
 static void run_node(dppo_context *context, dppo_node *node) {
     dppo_tensor *gradients[DPPO_MAX_INPUTS] = {0};
     node->backward(context, node, node->gradient, gradients);
+    for (int i = 0; i < node->input_count; i++) /* passed on as it is, perhaps to several */
+        if (gradients[i] == node->gradient) node->gradient->spare = false;
     for (int i = 0; i < node->input_count && context->status == DPPO_OK; i++)
         if (dppo_needs_grad(node, i)) accumulate(context, node->name, node->inputs[i], gradients[i]);
 }
@@ -238,7 +248,7 @@ static void run_tape(dppo_context *context, dppo_node *last, const dppo_node *ol
     for (dppo_node *node = last; node != end && context->status == DPPO_OK; node = node->previous) {
         if (!node->gradient) continue;
         for (int i = 0; i < kept_count; i++)
-            if (kept[i]->node == node) found[i] = node->gradient;
+            if (kept[i]->node == node) found[i] = node->gradient, found[i]->spare = false;
         if (node->skipped != EVERY_INPUT) run_node(context, node);
         node->gradient = NULL;
     }
@@ -262,6 +272,7 @@ static void seed_outputs(dppo_context *context, int count, dppo_tensor *const *o
             (void)dppo_context_fail(context, DPPO_INVALID,
                                     "backward: output %d has %lld elements and no cotangent", i,
                                     (long long)dppo_numel(outputs[i]));
+        if (cotangent) cotangent->spare = false; /* the caller's */
         accumulate(context, "backward", outputs[i], cotangent);
     }
 }

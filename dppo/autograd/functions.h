@@ -85,6 +85,9 @@ bool dppo_unravel_index(dppo_cx *cx, dppo_tensor *index, int ndim, const int64_t
 /* -- pointwise ---------------------------------------------------------------------------------------------
  */
 dppo_tensor *dppo_add(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
+/* In place: the sum takes the memory of input, a result that its own backward does not read (as that of a
+ * linear layer or a sum) and that nobody looks at again. */
+dppo_tensor *dppo_add_inplace(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_sub(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_mul(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 dppo_tensor *dppo_div(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
@@ -172,6 +175,7 @@ dppo_tensor *dppo_linear(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, d
 /* -- torch.nn.functional
  * ------------------------------------------------------------------------------------- */
 dppo_tensor *dppo_relu(dppo_cx *cx, dppo_tensor *input);
+dppo_tensor *dppo_relu_inplace(dppo_cx *cx, dppo_tensor *input); /* in place: see dppo_add_inplace */
 dppo_tensor *dppo_elu(dppo_cx *cx, dppo_tensor *input, double alpha);
 dppo_tensor *dppo_gelu(dppo_cx *cx, dppo_tensor *input); /* exact, erf */
 /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */

@@ -147,8 +147,28 @@ static bool add_operand(dppo_cx *cx, const char *function, walk *w, int k, const
     return true;
 }
 
+dppo_tensor *dppo_spare(const dppo_cx *cx, dppo_tensor *gradient) {
+    return gradient && gradient->spare && !dppo_grad_enabled(cx) ? gradient : NULL;
+}
+
+/* A new tensor, over the memory of an operand if that is as large and lies plain. */
+static dppo_tensor *result_over(dppo_cx *cx, const walk *w, dppo_tensor *over) {
+    dppo_tensor whole = {.ndim = w->ndim};
+    memcpy(whole.shape, w->shape, sizeof whole.shape);
+    if (!over || over->dtype != DPPO_F32 || !dppo_is_contiguous(over) || !dppo_same_shape(over, &whole))
+        return dppo_result(cx, DPPO_F32, w->ndim, w->shape);
+    dppo_tensor *out = dppo_view_of(cx, over, over->ndim, over->shape, over->stride, 0);
+    if (out) out->spare = over->spare;
+    return out;
+}
+
 dppo_tensor *dppo_map(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs, double p,
                       double q) {
+    return dppo_map_over(cx, function, op, inputs, p, q, NULL);
+}
+
+dppo_tensor *dppo_map_over(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs,
+                           double p, double q, dppo_tensor *over) {
     walk w = {.arity = dppo_kernel_map_arity(op), .op = op, .params = {(float)p, (float)q}};
     dppo_tensor all = {.ndim = 0}, *operands[OPERANDS];
     if (dppo_stays_integer(op, inputs, p, q)) return dppo_integer_map(cx, function, op, inputs, p, q);
@@ -159,7 +179,7 @@ dppo_tensor *dppo_map(dppo_cx *cx, const char *function, dppo_map_op op, dppo_te
         all.ndim = w.ndim;
         memcpy(all.shape, w.shape, sizeof all.shape);
     }
-    dppo_tensor *out = dppo_result(cx, DPPO_F32, w.ndim, w.shape);
+    dppo_tensor *out = result_over(cx, &w, over);
     if (!out) return NULL;
     w.out = dppo_f32(out);
     for (int k = 0; k < w.arity; k++)

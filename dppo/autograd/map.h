@@ -9,6 +9,12 @@
 dppo_tensor *dppo_map(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs, double p,
                       double q);
 
+/* The same with the memory of `over` (one of the operands, or NULL) for the result, where it fits. */
+dppo_tensor *dppo_map_over(dppo_cx *cx, const char *function, dppo_map_op op, dppo_tensor *const *inputs,
+                           double p, double q, dppo_tensor *over);
+/* `gradient` where it may be overwritten, else NULL. */
+dppo_tensor *dppo_spare(const dppo_cx *cx, dppo_tensor *gradient);
+
 /* The same, recorded with its parameters: node->saved is a dppo_map_params. */
 typedef struct dppo_map_params {
     double p, q;

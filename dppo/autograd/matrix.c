@@ -114,7 +114,10 @@ static dppo_tensor *turned(dppo_cx *cx, dppo_tensor *x) {
 
 /* Of c = a b: of a, g b'; of b, a' g; computed transposed where the operand lies transposed. */
 static dppo_tensor *gradient_of_first(dppo_cx *cx, dppo_tensor *g, dppo_tensor *a, dppo_tensor *b) {
-    return column_major(a) ? turned(cx, mm(cx, b, turned(cx, g))) : mm(cx, g, turned(cx, b));
+    if (column_major(a)) return turned(cx, mm(cx, b, turned(cx, g)));
+    dppo_tensor *gradient = mm(cx, g, turned(cx, b));
+    if (gradient) gradient->spare = true;
+    return gradient;
 }
 
 static dppo_tensor *gradient_of_second(dppo_cx *cx, dppo_tensor *g, dppo_tensor *a, dppo_tensor *b) {

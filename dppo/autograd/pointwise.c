@@ -33,6 +33,17 @@ static dppo_tensor *slope(dppo_cx *cx, const char *name, dppo_map_op op, dppo_te
     return dppo_map_recorded(cx, name, op, (dppo_tensor *[]){g, x}, saved->p, saved->q, backward);
 }
 
+/* The same where the slope follows from f's result or from what f kept. Unrecorded, it takes the place of g
+ * if nobody else looks at that. */
+static dppo_tensor *slope_over(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *g, dppo_tensor *y,
+                               dppo_tensor *kept, dppo_backward_function *backward) {
+    if (dppo_grad_enabled(cx)) return map2(cx, name, op, g, y, backward);
+    dppo_tensor *out =
+        dppo_map_over(cx, name, op, (dppo_tensor *[]){g, y, kept}, 0.0, 0.0, dppo_spare(cx, g));
+    if (out) out->spare = true;
+    return out;
+}
+
 /* gelu'' = pdf (2 - x^2), pdf = exp(-x^2 / 2) / sqrt(2 pi) */
 static void gelu_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *gg, dppo_tensor **gradients) {
     dppo_tensor *g = node->inputs[0], *x = node->inputs[1];
@@ -80,8 +91,8 @@ static void softplus_grad_backward(dppo_cx *cx, const dppo_node *node, dppo_tens
  * torch takes them */
 static dppo_tensor *mish_slope(dppo_cx *cx, dppo_tensor *g, dppo_tensor *x, dppo_tensor *gate) {
     if (!dppo_grad_enabled(cx))
-        return dppo_map(cx, "mish_backward", gate ? DPPO_MAP_GATED_MISH_GRAD : DPPO_MAP_MISH_GRAD,
-                        (dppo_tensor *[]){g, x, gate}, 0.0, 0.0);
+        return slope_over(cx, "mish_backward", gate ? DPPO_MAP_GATED_MISH_GRAD : DPPO_MAP_MISH_GRAD, g, x,
+                          gate, NULL);
     dppo_tensor *t = dppo_tanh(cx, dppo_softplus(cx, x, 1.0, 20.0)), *s = dppo_sigmoid(cx, x);
     dppo_tensor *rest = dppo_mul(cx, dppo_mul(cx, x, s), dppo_rsub_scalar(cx, dppo_mul(cx, t, t), 1.0));
     return dppo_mul(cx, g, dppo_add(cx, t, rest));
@@ -125,18 +136,36 @@ UNARY(log1p, DPPO_MAP_LOG1P, dppo_div(cx, g, dppo_add_scalar(cx, x, 1.0)))
 UNARY(sqrt, DPPO_MAP_SQRT, dppo_div(cx, g, dppo_mul_scalar(cx, y, 2.0)))
 UNARY(sin, DPPO_MAP_SIN, dppo_mul(cx, g, dppo_cos(cx, x)))
 UNARY(cos, DPPO_MAP_COS, dppo_mul(cx, g, dppo_neg(cx, dppo_sin(cx, x))))
-UNARY(tanh, DPPO_MAP_TANH, map2(cx, "tanh_backward", DPPO_MAP_TANH_GRAD, g, y, tanh_grad_backward))
+UNARY(tanh, DPPO_MAP_TANH,
+      slope_over(cx, "tanh_backward", DPPO_MAP_TANH_GRAD, g, y, NULL, tanh_grad_backward))
 UNARY(atanh, DPPO_MAP_ATANH, dppo_div(cx, g, dppo_rsub_scalar(cx, dppo_square(cx, x), 1.0)))
 UNARY(sigmoid, DPPO_MAP_SIGMOID,
-      map2(cx, "sigmoid_backward", DPPO_MAP_SIGMOID_GRAD, g, y, sigmoid_grad_backward))
+      slope_over(cx, "sigmoid_backward", DPPO_MAP_SIGMOID_GRAD, g, y, NULL, sigmoid_grad_backward))
 /* 2 / sqrt(pi) exp(-x^2) */
 UNARY(erf, DPPO_MAP_ERF,
       dppo_mul(cx,
                dppo_mul_scalar(cx, dppo_exp(cx, dppo_neg(cx, dppo_square(cx, x))), 1.12837916709551257390),
                g))
 UNARY(round, DPPO_MAP_ROUND, dppo_zeros_like(cx, g))
-UNARY(relu, DPPO_MAP_RELU, map2(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, g, y, relu_grad_backward))
+UNARY(relu, DPPO_MAP_RELU,
+      slope_over(cx, "threshold_backward", DPPO_MAP_RELU_GRAD, g, y, NULL, relu_grad_backward))
 UNARY(gelu, DPPO_MAP_GELU, slope(cx, "gelu_backward", DPPO_MAP_GELU_GRAD, g, x, saved, gelu_grad_backward))
+
+/* op over the memory of its first operand. */
+static dppo_tensor *in_place(dppo_cx *cx, const char *name, dppo_map_op op, dppo_tensor *const *inputs,
+                             dppo_backward_function *backward) {
+    if (!inputs[0]) return NULL;
+    if (inputs[0]->requires_grad && !inputs[0]->node)
+        return dppo_context_fail(cx, DPPO_INVALID, "%s_: a leaf that requires a gradient cannot be changed",
+                                 name);
+    dppo_tensor *out = dppo_map_over(cx, name, op, inputs, 0.0, 0.0, inputs[0]);
+    if (out) (void)dppo_record(cx, name, out, dppo_kernel_map_arity(op), inputs, backward);
+    return out;
+}
+
+dppo_tensor *dppo_relu_inplace(dppo_cx *cx, dppo_tensor *input) {
+    return in_place(cx, "relu", DPPO_MAP_RELU, &input, relu_backward);
+}
 
 static void mish_backward(dppo_cx *cx, const dppo_node *node, dppo_tensor *g, dppo_tensor **gradients) {
     gradients[0] = mish_slope(cx, g, node->inputs[0], node->saved);
@@ -235,6 +264,11 @@ static dppo_tensor *arithmetic(dppo_cx *cx, const char *name, dppo_map_op op, dp
 
 dppo_tensor *dppo_add(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other) {
     return arithmetic(cx, "add", DPPO_MAP_ADD, input, other, add_backward);
+}
+
+dppo_tensor *dppo_add_inplace(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other) {
+    if (!other) return NULL;
+    return in_place(cx, "add", DPPO_MAP_ADD, (dppo_tensor *[]){input, other}, add_backward);
 }
 
 dppo_tensor *dppo_sub(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other) {

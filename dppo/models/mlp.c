@@ -80,7 +80,7 @@ dppo_tensor *dppo_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tenso
         x = dppo_linear_layer_forward(cx, layer->linear, x);
         if (layer->norm) x = dppo_layer_norm_layer_forward(cx, layer->norm, x);
         if (layer->dropout > 0) x = dppo_dropout(cx, x, layer->dropout, module->training);
-        x = dppo_activation(cx, i + 1 == self->count ? self->out_activation : self->activation, x);
+        x = dppo_activation_inplace(cx, i + 1 == self->count ? self->out_activation : self->activation, x);
     }
     return x;
 }

@@ -76,8 +76,8 @@ static dppo_tensor *block_forward(dppo_cx *cx, const block *b, dppo_activation_k
     dppo_tensor *h = b->norm1 ? dppo_layer_norm_layer_forward(cx, b->norm1, x) : x;
     h = dppo_linear_layer_forward(cx, b->l1, dppo_activation(cx, activation, h));
     if (b->norm2) h = dppo_layer_norm_layer_forward(cx, b->norm2, h);
-    h = dppo_linear_layer_forward(cx, b->l2, dppo_activation(cx, activation, h));
-    return dppo_add(cx, h, x);
+    h = dppo_linear_layer_forward(cx, b->l2, dppo_activation_inplace(cx, activation, h));
+    return dppo_add_inplace(cx, h, x);
 }
 
 dppo_tensor *dppo_residual_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *x) {

@@ -143,3 +143,7 @@ dppo_tensor *dppo_activation(dppo_cx *cx, dppo_activation_kind kind, dppo_tensor
     }
     return dppo_context_fail(cx, DPPO_INVALID, "activation %d is unknown", (int)kind);
 }
+
+dppo_tensor *dppo_activation_inplace(dppo_cx *cx, dppo_activation_kind kind, dppo_tensor *x) {
+    return kind == DPPO_ACTIVATION_RELU ? dppo_relu_inplace(cx, x) : dppo_activation(cx, kind, x);
+}

@@ -62,5 +62,7 @@ typedef enum dppo_activation_kind {
 dppo_status dppo_activation_from_name(const char *name, dppo_activation_kind *kind);
 const char *dppo_activation_name(dppo_activation_kind kind);
 dppo_tensor *dppo_activation(dppo_cx *cx, dppo_activation_kind kind, dppo_tensor *x);
+/* In place where that can be: of an x as dppo_add_inplace takes it. */
+dppo_tensor *dppo_activation_inplace(dppo_cx *cx, dppo_activation_kind kind, dppo_tensor *x);
 
 #endif

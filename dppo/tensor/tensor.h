@@ -24,6 +24,7 @@ typedef struct dppo_tensor {
     int64_t shape[DPPO_MAX_DIMS];
     int64_t stride[DPPO_MAX_DIMS]; /* in elements; 0 where expanded */
     void *data;                    /* first element; borrowed */
+    bool spare;                    /* a gradient nobody else looks at: its reader may overwrite it */
     bool requires_grad;            /* a leaf the user wants a gradient of, or a recorded result */
     struct dppo_node *node;        /* what computed it, NULL for leaves; autograd's */
     struct dppo_tensor *grad;      /* of a leaf: same shape, contiguous, accumulated by backward; or NULL */
