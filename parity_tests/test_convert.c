@@ -310,6 +310,8 @@ static void bench_writes_json(void **state) {
     assert_said("| 3 |");
     char *bytes;
     assert_int_equal(dppo_read_file(in_folder("s/scaling.csv"), &bytes, NULL), DPPO_OK);
+    assert_non_null(strstr(bytes, ",ratio,ratio_q25,ratio_q75,"));
+    assert_non_null(strstr(bytes, ",1,few pairs\n")); /* one pair is no median, and is said to be none */
     assert_non_null(strstr(bytes, "\nupdate,1,C,"));
     assert_non_null(strstr(bytes, "\nhopper,2,mj_step,"));
     free(bytes);
