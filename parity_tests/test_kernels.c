@@ -420,12 +420,84 @@ static void test_panels(void **state) {
     dppo_set_threads(1);
 }
 
+/* y (M, out) = layer of x (M, in). */
+static void one_layer(int64_t M, const dppo_kernel_layer *l, const float *x, float *y) {
+    dppo_kernel_gemm_from(false, true, M, l->out, l->in, x, l->in, l->weight, l->in, l->bias, y, l->out);
+}
+
+static void two_operands(dppo_map_op op, int64_t n, float *out, const float *a, const float *b) {
+    dppo_kernel_map(op, n, out, (const float *const[]){a, b, NULL}, (const int64_t[]){1, 1, 1},
+                    (const float[]){0.0f, 0.0f});
+}
+
+/* Layers one by one. `x` (M, hidden) is the result. */
+static void layers_apart(int64_t M, size_t count, const dppo_kernel_layer *layers, const float *in,
+                         float *x) {
+    int64_t size = M * layers[0].out;
+    float *a = guarded(size), *b = guarded(size);
+    one_layer(M, &layers[0], in, x);
+    for (size_t i = 1; i < count; i += 2) {
+        two_operands(DPPO_MAP_RELU, size, a, x, NULL);
+        one_layer(M, &layers[i], a, b);
+        two_operands(DPPO_MAP_RELU, size, b, b, NULL);
+        one_layer(M, &layers[i + 1], b, a);
+        two_operands(DPPO_MAP_ADD, size, x, a, x);
+    }
+    release(a, size), release(b, size);
+}
+
+static bool check_layers(int64_t M, int64_t in, int64_t hidden, size_t count) {
+    enum { MOST = 5 };
+    dppo_kernel_layer layers[MOST];
+    float *weights[MOST], *biases[MOST], *x = numbers(M * in, 41);
+    float *apart = guarded(M * hidden), *together = guarded(M * hidden);
+    for (size_t i = 0; i < count; i++) {
+        int64_t features = i == 0 ? in : hidden;
+        weights[i] = numbers(hidden * features, 42 + (uint32_t)i);
+        biases[i] = numbers(hidden, 52 + (uint32_t)i);
+        layers[i] = (dppo_kernel_layer){weights[i], biases[i], features, hidden};
+    }
+    int64_t floats = dppo_kernel_residual_memory(M, count, layers);
+    if (floats > 0) {
+        float *memory = guarded(floats);
+        dppo_kernel_residual_layers(M, count, layers, x, together, memory);
+        layers_apart(M, count, layers, x, apart);
+        assert_equal_bits(apart, together, M * hidden, "residual layers");
+        release(memory, floats);
+    }
+    for (size_t i = 0; i < count; i++)
+        release(weights[i], hidden * layers[i].in), release(biases[i], hidden);
+    release(x, M * in), release(apart, M * hidden), release(together, M * hidden);
+    return floats > 0;
+}
+
+static void test_residual_layers(void **state) {
+    (void)state;
+    static const int64_t sizes[][3] = {{40, 39, 512}, {1, 39, 512},  {7, 300, 512},   {50, 39, 256},
+                                       {61, 9, 264},  {192, 20, 96}, {100, 401, 200}, {193, 20, 96}};
+    int together = 0;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        dppo_set_threads(threads);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            for (size_t count = 1; count <= 5; count += 2)
+                together += check_layers(sizes[i][0], sizes[i][1], sizes[i][2], count);
+    }
+    dppo_set_threads(1);
+    if (together == 0) skip(); /* a processor without AVX-512 */
+    print_message("%d of 48 at once\n", together);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_map_twins),  cmocka_unit_test(test_map_values),
-        cmocka_unit_test(test_map_slopes), cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_constant_row),
-        cmocka_unit_test(test_products),   cmocka_unit_test(test_panels),
+        cmocka_unit_test(test_map_twins),
+        cmocka_unit_test(test_map_values),
+        cmocka_unit_test(test_map_slopes),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_constant_row),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_panels),
+        cmocka_unit_test(test_residual_layers),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

@@ -171,6 +171,11 @@ dppo_tensor *dppo_matmul(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other); /
 dppo_tensor *dppo_dot(dppo_cx *cx, dppo_tensor *input, dppo_tensor *other);
 /* input (..., in), weight (out, in), bias (out) or NULL -> (..., out) */
 dppo_tensor *dppo_linear(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, dppo_tensor *bias);
+/* x = linear 0 of input (N, in); then for pairs of layers x + l2(relu(l1(relu(x)))): (N, hidden). Bit for bit
+ * what these functions give one by one, but in one walk over few rows. NULL, which is no failure, where that
+ * cannot be: gradients are recorded, rows are many, or the processor has no AVX-512. */
+dppo_tensor *dppo_residual_layers(dppo_cx *cx, const dppo_tensor *input, size_t count,
+                                  const dppo_tensor *const *weights, const dppo_tensor *const *biases);
 
 /* -- torch.nn.functional
  * ------------------------------------------------------------------------------------- */

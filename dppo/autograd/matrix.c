@@ -183,6 +183,34 @@ dppo_tensor *dppo_linear(dppo_cx *cx, dppo_tensor *input, dppo_tensor *weight, d
     return bias && !fused ? dppo_add(cx, y, bias) : y;
 }
 
+static bool add_layer(dppo_cx *cx, dppo_kernel_layer *to, int64_t M, int64_t in, const dppo_tensor *weight,
+                      const dppo_tensor *bias) {
+    if (!bias || weight->dtype != DPPO_F32 || weight->ndim != 2 || weight->shape[1] != in ||
+        !dppo_is_contiguous(weight) || !dppo_is_contiguous(bias))
+        return false;
+    *to = (dppo_kernel_layer){dppo_f32(weight), dppo_f32(bias), in, weight->shape[0]};
+    return !dppo_rows_pads(dppo_context_rows(cx), M, to->out, in);
+}
+
+dppo_tensor *dppo_residual_layers(dppo_cx *cx, const dppo_tensor *input, size_t count,
+                                  const dppo_tensor *const *weights, const dppo_tensor *const *biases) {
+    dppo_kernel_layer layers[DPPO_KERNEL_LAYERS];
+    if (dppo_grad_enabled(cx) || count > DPPO_KERNEL_LAYERS || input->ndim != 2 || input->dtype != DPPO_F32 ||
+        !dppo_is_contiguous(input))
+        return NULL;
+    int64_t M = input->shape[0];
+    for (size_t i = 0; i < count; i++)
+        if (!add_layer(cx, &layers[i], M, i == 0 ? input->shape[1] : layers[0].out, weights[i], biases[i]))
+            return NULL;
+    int64_t floats = dppo_kernel_residual_memory(M, count, layers);
+    if (floats == 0) return NULL;
+    float *memory = dppo_arena_alloc(dppo_context_arena(cx), (size_t)floats * sizeof(float));
+    dppo_tensor *out = memory ? dppo_result(cx, DPPO_F32, 2, (int64_t[]){M, layers[0].out}) : NULL;
+    if (!out) return NULL;
+    dppo_kernel_residual_layers(M, count, layers, dppo_f32(input), dppo_f32(out), memory);
+    return out;
+}
+
 /* -- matmul
  * ---------------------------------------------------------------------------------------------------- */
 

@@ -80,11 +80,29 @@ static dppo_tensor *block_forward(dppo_cx *cx, const block *b, dppo_activation_k
     return dppo_add_inplace(cx, h, x);
 }
 
+/* All but the last layer at once: with ReLU, without norms. NULL where that cannot be. */
+static dppo_tensor *hidden_at_once(dppo_cx *cx, const residual_mlp *self, const dppo_tensor *x) {
+    const dppo_tensor *weights[DPPO_MAX_LAYERS + 1] = {self->input->weight};
+    const dppo_tensor *biases[DPPO_MAX_LAYERS + 1] = {self->input->bias};
+    if (self->activation != DPPO_ACTIVATION_RELU || !x) return NULL;
+    for (size_t i = 0; i < self->block_count; i++) {
+        const block *b = &self->blocks[i];
+        if (b->norm1 || b->norm2) return NULL;
+        weights[2 * i + 1] = b->l1->weight, biases[2 * i + 1] = b->l1->bias;
+        weights[2 * i + 2] = b->l2->weight, biases[2 * i + 2] = b->l2->bias;
+    }
+    return dppo_residual_layers(cx, x, 2 * self->block_count + 1, weights, biases);
+}
+
 dppo_tensor *dppo_residual_mlp_forward(dppo_cx *cx, const dppo_module *module, dppo_tensor *x) {
     const residual_mlp *self = (const residual_mlp *)module;
-    x = dppo_linear_layer_forward(cx, self->input, x);
-    for (size_t i = 0; i < self->block_count; i++)
-        x = block_forward(cx, &self->blocks[i], self->activation, x);
+    dppo_tensor *hidden = hidden_at_once(cx, self, x);
+    if (!hidden) {
+        hidden = dppo_linear_layer_forward(cx, self->input, x);
+        for (size_t i = 0; i < self->block_count; i++)
+            hidden = block_forward(cx, &self->blocks[i], self->activation, hidden);
+    }
+    x = hidden;
     x = dppo_linear_layer_forward(cx, self->output, x);
     if (self->norm) x = dppo_layer_norm_layer_forward(cx, self->norm, x);
     return dppo_activation(cx, self->out_activation, x);

@@ -134,6 +134,21 @@ void dppo_kernel_gemm_from(bool transpose_a, bool transpose_b, int64_t M, int64_
                            const float *A, int64_t lda, const float *B, int64_t ldb, const float *start,
                            float *C, int64_t ldc);
 
+/* A linear layer: weight (out, in), bias (out). */
+typedef struct dppo_kernel_layer {
+    const float *weight, *bias;
+    int64_t in, out;
+} dppo_kernel_layer;
+
+/* The first layer, then pairs l1, l2 of residual blocks, x + l2(relu(l1(relu(x)))), for M rows x (M, in),
+ * into out (M, hidden); bit for bit what the layers give one by one. `memory` holds as many floats as
+ * dppo_kernel_residual_memory() says: 0 where these bits are not known to come out, or one by one is as fast.
+ */
+enum { DPPO_KERNEL_LAYERS = 16 };
+int64_t dppo_kernel_residual_memory(int64_t M, size_t count, const dppo_kernel_layer *layers);
+void dppo_kernel_residual_layers(int64_t M, size_t count, const dppo_kernel_layer *layers, const float *x,
+                                 float *out, float *memory);
+
 /* Whether, for products of this kind, C += A' B over consecutive chunks of `rows` rows of A and B equals one
  * product over all of them in every bit; and whether so few rows make OpenBLAS use its kernels for small
  * products. */

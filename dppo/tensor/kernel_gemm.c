@@ -1,7 +1,6 @@
-#include "tensor/kernel.h"
+#include "tensor/kernel_gemm.h"
 
 #include "base/pool.h"
-#include "tensor/kernel_gemm.h"
 
 #include <cblas.h>
 #include <pthread.h>
@@ -195,54 +194,76 @@ bool dppo_kernel_gemm_accumulates(int64_t M, int64_t N, int64_t rows) {
 /* -- our own product
  * ----------------------------------------------------------------------------------------------------- */
 
-/* OpenBLAS' panels of k for products of a kind, 0 where ours does not give its bits. */
+/* OpenBLAS' panels of k for products of a kind, 0 where ours does not give its bits. M is 0 where any M will
+ * do: that is of other than small products. */
 typedef struct order {
     bool transpose_a, transpose_b;
-    int64_t N, K, depth;
+    int64_t M, N, K, depth;
 } order;
 
 static order orders[MAX_VERDICTS];
 static int order_count;
 
-/* More rows than a tile of ours has, by no multiple of anything, and enough for no small product. */
-static int64_t try_order(const dppo_gemm *g) {
+static int64_t try_order(const order *o) {
     static const int64_t depths[] = {320, 384, 448, 256, 192};
-    int64_t M = 61;
-    while (dppo_kernel_gemm_is_small(M, g->N, g->K))
+    /* Else more rows than a tile of ours has, by no multiple of anything, and enough for no small product. */
+    int64_t M = o->M > 0 ? o->M : 61;
+    while (o->M == 0 && dppo_kernel_gemm_is_small(M, o->N, o->K))
         M += M;
     for (size_t i = 0; i < sizeof depths / sizeof *depths; i++) {
         trial t;
-        dppo_gemm like = *g;
-        like.beta = 1.0f;
-        if (!trial_open(&t, &like, M, g->N, g->K)) return 0;
+        dppo_gemm like = {.transpose_a = o->transpose_a, .transpose_b = o->transpose_b, .beta = 1.0f};
+        if (!trial_open(&t, &like, M, o->N, o->K)) return 0;
         trial_whole(&t);
-        bool computed = dppo_gemm_panels(&t.g, depths[i]);
-        bool equal = trial_close(&t);
+        bool computed = dppo_gemm_panels(&t.g, depths[i]), equal = trial_close(&t);
         if (computed && equal) return depths[i];
         if (!computed) return 0;
     }
     return 0;
 }
 
-/* Our product of as many rows as there are, where a trial saw OpenBLAS' bits; its small products are others.
- */
-static int64_t panel_depth(const dppo_gemm *g) {
+static bool same_kind(const order *a, const order *b) {
+    return a->transpose_a == b->transpose_a && a->transpose_b == b->transpose_b && a->M == b->M &&
+           a->N == b->N && a->K == b->K;
+}
+
+/* The depth of our product's panels where a trial saw OpenBLAS' bits, else 0. */
+static int64_t panel_depth(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K) {
     enum { MOST = 1 << 25 };
-    if (dppo_kernel_gemm_is_small(g->M, g->N, g->K) || g->N * g->K > MOST) return 0;
-    order now = {g->transpose_a, g->transpose_b, g->N, g->K, 0};
+    if (N * K > MOST) return 0;
+    order now = {transpose_a, transpose_b, dppo_kernel_gemm_is_small(M, N, K) ? M : 0, N, K, 0};
     pthread_mutex_lock(&verdict_lock);
     int i = 0;
-    while (i < order_count && !(orders[i].transpose_a == now.transpose_a && orders[i].N == now.N &&
-                                orders[i].transpose_b == now.transpose_b && orders[i].K == now.K))
+    while (i < order_count && !same_kind(&orders[i], &now))
         i++;
     if (i < order_count) {
         now.depth = orders[i].depth;
     } else if (order_count < MAX_VERDICTS) {
-        now.depth = try_order(g);
+        now.depth = try_order(&now);
         orders[order_count++] = now;
     }
     pthread_mutex_unlock(&verdict_lock);
     return now.depth;
+}
+
+static int64_t layer_depth(int64_t M, const dppo_kernel_layer *layer) {
+    return panel_depth(false, true, M, layer->out, layer->in);
+}
+
+int64_t dppo_kernel_residual_memory(int64_t M, size_t count, const dppo_kernel_layer *layers) {
+    enum { LANES = 8, ACTIVATIONS = 3, MOST_ROWS = 192, TILE = 8 };
+    if (M > MOST_ROWS || count > DPPO_KERNEL_LAYERS) return 0;
+    for (size_t i = 0; i < count; i++)
+        if (layers[i].out % TILE != 0 || layer_depth(M, &layers[i]) == 0) return 0;
+    return (M + LANES - 1) / LANES * LANES * (ACTIVATIONS * layers->out + layers->in);
+}
+
+void dppo_kernel_residual_layers(int64_t M, size_t count, const dppo_kernel_layer *layers, const float *x,
+                                 float *out, float *memory) {
+    int64_t depths[DPPO_KERNEL_LAYERS];
+    for (size_t i = 0; i < count; i++)
+        depths[i] = layer_depth(M, &layers[i]);
+    dppo_gemm_layers(M, count, layers, depths, x, out, memory);
 }
 
 static void scale_all(const dppo_gemm *g) {
@@ -259,7 +280,8 @@ static void multiply(const dppo_gemm *g) {
         scale_all(g);
         return;
     }
-    int64_t depth = panel_depth(g);
+    bool small = dppo_kernel_gemm_is_small(g->M, g->N, g->K);
+    int64_t depth = small ? 0 : panel_depth(g->transpose_a, g->transpose_b, g->M, g->N, g->K);
     if (depth > 0 && dppo_gemm_panels(g, depth)) return;
     gemm_split rows = {g, grain_for(g), false}, columns = {g, column_grain_for(g), true};
     gemm_split *split = columns.grain < g->N ? &columns : &rows;

@@ -1,9 +1,9 @@
-/* Between kernel_gemm.c, which decides who multiplies, and kernel_gemm_avx512.c, our own product. */
+/* Between kernel_gemm.c, which decides who multiplies, and our own products: kernel_gemm_avx512.c and
+ * kernel_layers_avx512.c. */
 #ifndef DPPO_TENSOR_KERNEL_GEMM_H
 #define DPPO_TENSOR_KERNEL_GEMM_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "tensor/kernel.h"
 
 /* Row-major C (M, N) = begin + op(A) (M, K) op(B) (K, N). */
 typedef struct dppo_gemm {
@@ -20,5 +20,9 @@ typedef struct dppo_gemm {
  * False, and C untouched, where the processor has no AVX-512, beta is another than
  * 0 or 1, or no memory is left. */
 bool dppo_gemm_panels(const dppo_gemm *g, int64_t depth);
+
+/* dppo_kernel_residual_layers() with the depth of each layer's panels, where dppo_gemm_panels() can. */
+void dppo_gemm_layers(int64_t M, size_t count, const dppo_kernel_layer *layers, const int64_t *depths,
+                      const float *x, float *out, float *memory);
 
 #endif
