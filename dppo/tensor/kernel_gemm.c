@@ -156,12 +156,13 @@ static int64_t grain_for(const dppo_gemm *g) {
 
 /* The same of columns, for the few rows of a policy that acts or learns from few: one piece a thread, a
  * multiple of the tile's width. Pieces of a small product are small ones; those of another must not become
- * small. Gradients of weights (A transposed) have rows enough. */
+ * small. Gradients of weights (A transposed) have rows enough;
+ * where columns are the rows of a batch, each number of them would want a trial. */
 static int64_t column_grain_for(const dppo_gemm *g) {
-    enum { TILE = 64, LEAST = 1 << 17 };
+    enum { TILE = 64, LEAST = 1 << 17, MOST_COLUMNS = 4096 };
     int64_t size = g->M * g->N * g->K, grain = share(g->N, TILE);
     bool small = size <= small_product;
-    if (dppo_threads() < 2 || g->N < 2 * TILE || size < LEAST) return g->N;
+    if (dppo_threads() < 2 || g->N < 2 * TILE || g->N > MOST_COLUMNS || size < LEAST) return g->N;
     if (g->M >= (g->transpose_a ? 192 : 1536)) return g->N;
     while (!small && grain < g->N && g->M * grain * g->K <= 2 * small_product)
         grain += TILE;
@@ -194,26 +195,37 @@ bool dppo_kernel_gemm_accumulates(int64_t M, int64_t N, int64_t rows) {
 /* -- our own product
  * ----------------------------------------------------------------------------------------------------- */
 
-/* OpenBLAS' panels of k for products of a kind, 0 where ours does not give its bits. M is 0 where any M will
- * do: that is of other than small products. */
+/* OpenBLAS' panels of k for products of a kind, 0 where ours does not give its bits. */
 typedef struct order {
     bool transpose_a, transpose_b;
     int64_t M, N, K, depth;
 } order;
 
-static order orders[MAX_VERDICTS];
+enum { MAX_ORDERS = 1024 };
+static order orders[MAX_ORDERS];
 static int order_count;
 
+/* The kind that stands for a product: as it is, if it is a small one; else of not many rows, columns and k.
+ * OpenBLAS walks all tiles alike but the last ones, which depend on the remainder, and all panels but the
+ * last two. */
+static order kind_of(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K) {
+    enum { ROWS = 64, COLUMNS = 768, PANELS = 1920, TILE = 64 }; /* PANELS: a multiple of each depth */
+    order kind = {transpose_a, transpose_b, M, N, K, 0};
+    if (dppo_kernel_gemm_is_small(M, N, K)) return kind;
+    if (M >= 2 * ROWS) kind.M = ROWS + M % ROWS;
+    if (N >= COLUMNS + TILE) kind.N = COLUMNS + N % TILE;
+    if (K >= 2 * PANELS) kind.K = PANELS + K % PANELS;
+    while (dppo_kernel_gemm_is_small(kind.M, kind.N, kind.K))
+        kind.M += ROWS;
+    return kind;
+}
+
 static int64_t try_order(const order *o) {
-    static const int64_t depths[] = {320, 384, 448, 256, 192};
-    /* Else more rows than a tile of ours has, by no multiple of anything, and enough for no small product. */
-    int64_t M = o->M > 0 ? o->M : 61;
-    while (o->M == 0 && dppo_kernel_gemm_is_small(M, o->N, o->K))
-        M += M;
+    static const int64_t depths[] = {320, 384, 240, 192, 640};
     for (size_t i = 0; i < sizeof depths / sizeof *depths; i++) {
         trial t;
         dppo_gemm like = {.transpose_a = o->transpose_a, .transpose_b = o->transpose_b, .beta = 1.0f};
-        if (!trial_open(&t, &like, M, o->N, o->K)) return 0;
+        if (!trial_open(&t, &like, o->M, o->N, o->K)) return 0;
         trial_whole(&t);
         bool computed = dppo_gemm_panels(&t.g, depths[i]), equal = trial_close(&t);
         if (computed && equal) return depths[i];
@@ -229,16 +241,14 @@ static bool same_kind(const order *a, const order *b) {
 
 /* The depth of our product's panels where a trial saw OpenBLAS' bits, else 0. */
 static int64_t panel_depth(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K) {
-    enum { MOST = 1 << 25 };
-    if (N * K > MOST) return 0;
-    order now = {transpose_a, transpose_b, dppo_kernel_gemm_is_small(M, N, K) ? M : 0, N, K, 0};
+    order now = kind_of(transpose_a, transpose_b, M, N, K);
     pthread_mutex_lock(&verdict_lock);
     int i = 0;
     while (i < order_count && !same_kind(&orders[i], &now))
         i++;
     if (i < order_count) {
         now.depth = orders[i].depth;
-    } else if (order_count < MAX_VERDICTS) {
+    } else if (order_count < MAX_ORDERS) {
         now.depth = try_order(&now);
         orders[order_count++] = now;
     }

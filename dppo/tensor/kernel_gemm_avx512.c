@@ -321,8 +321,7 @@ static strips strips_of(operand from, int64_t size, int64_t width, int64_t pad) 
     return (strips){from, size, padded, width, (padded + width - 1) / width, NULL};
 }
 
-bool dppo_gemm_panels(const dppo_gemm *g, int64_t depth) {
-    if (!tiles_supported() || (!g->start && g->beta != 0.0f && g->beta != 1.0f)) return false;
+static bool multiply(const dppo_gemm *g, int64_t depth) {
     operand a = {g->A, g->transpose_a ? 1 : g->lda, g->transpose_a ? g->lda : 1};
     operand b = {g->B, g->transpose_b ? g->ldb : 1, g->transpose_b ? 1 : g->ldb};
     product p = {.g = g, .turned = is_turned(g), .depth = depth};
@@ -345,6 +344,22 @@ bool dppo_gemm_panels(const dppo_gemm *g, int64_t depth) {
         dppo_parallel_for(chunks, 1, multiply_chunk, &p);
     }
     return true;
+}
+
+/* Columns by columns, where a panel of all would be more than is packed at a time. */
+bool dppo_gemm_panels(const dppo_gemm *g, int64_t depth) {
+    if (!tiles_supported() || (!g->start && g->beta != 0.0f && g->beta != 1.0f)) return false;
+    int64_t most = is_turned(g) ? g->N : max_packed / depth / STRIP * STRIP;
+    bool done = true;
+    for (int64_t n = 0; done && n < g->N; n += most) {
+        dppo_gemm part = *g;
+        part.N = g->N - n < most ? g->N - n : most;
+        part.B += g->transpose_b ? n * g->ldb : n;
+        part.C += n;
+        if (g->start) part.start += n;
+        done = multiply(&part, depth); /* the first asks for as much memory as any */
+    }
+    return done;
 }
 
 #else
