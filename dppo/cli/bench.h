@@ -33,7 +33,7 @@ typedef struct dppo_bench_peak dppo_bench_peak;
 dppo_status dppo_bench_peak_new(int threads, dppo_bench_peak **peak);
 void dppo_bench_peak_free(dppo_bench_peak *peak);
 double dppo_bench_peak_flops(const dppo_bench_peak *peak); /* of one product */
-double dppo_bench_peak_run(dppo_bench_peak *peak);         /* seconds of one */
+double dppo_bench_peak_run(dppo_bench_peak *peak);         /* seconds of one, of the faster of two */
 
 /* One benchmark under way. `agents` are those of C and, in a build with it, of libtorch. */
 typedef struct bench {

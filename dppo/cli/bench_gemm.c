@@ -1,8 +1,9 @@
-/* The machine's own peak, on the same threads: single-precision products of the size of a hidden layer, one
- * single-threaded OpenBLAS a thread, as in training. */
+/* The machine's own peak, on the same threads: single-precision products of the size of a hidden layer, by
+ * one single-threaded OpenBLAS a thread or by our own product, whichever is faster. */
 #include "base/log.h"
 #include "base/pool.h"
 #include "cli/bench.h"
+#include "tensor/kernel.h"
 
 #include <cblas.h>
 #include <stdlib.h>
@@ -44,10 +45,22 @@ static void chunk(void *context, int64_t begin, int64_t end) {
                     p->A + i * GEMM_M * GEMM_K, GEMM_K, p->B, GEMM_N, 0, p->C + i * GEMM_M * GEMM_N, GEMM_N);
 }
 
-double dppo_bench_peak_run(dppo_bench_peak *peak) {
+static double cblas_product(dppo_bench_peak *peak) {
     double start = dppo_seconds();
     dppo_parallel_for(peak->threads, 1, chunk, peak);
     return dppo_seconds() - start;
+}
+
+static double own_product(dppo_bench_peak *peak) {
+    double start = dppo_seconds();
+    dppo_kernel_gemm(false, false, peak->threads * GEMM_M, GEMM_N, GEMM_K, peak->A, GEMM_K, peak->B, GEMM_N,
+                     0.0f, peak->C, GEMM_N);
+    return dppo_seconds() - start;
+}
+
+double dppo_bench_peak_run(dppo_bench_peak *peak) {
+    double cblas = cblas_product(peak), own = own_product(peak);
+    return cblas < own ? cblas : own;
 }
 
 static dppo_status open_gemm(bench *b) {
@@ -57,10 +70,13 @@ static dppo_status open_gemm(bench *b) {
 }
 
 static dppo_status run_gemm(bench *b, int which, double *seconds) {
-    (void)which;
-    *seconds = dppo_bench_peak_run(b->peak);
+    *seconds = which == 0 ? own_product(b->peak) : cblas_product(b->peak);
     return DPPO_OK;
 }
 
-const bench_spec dppo_bench_gemm = {
-    {{"gemm", "cblas_sgemm, 1536 x 512 x 512 a thread"}}, {"cblas"}, 21, 0, open_gemm, run_gemm};
+const bench_spec dppo_bench_gemm = {{{"gemm", "a product of matrices, 1536 x 512 x 512 a thread"}},
+                                    {"C", "cblas"},
+                                    21,
+                                    0,
+                                    open_gemm,
+                                    run_gemm};
