@@ -380,9 +380,11 @@ static void product_in_panels(const dppo_gemm *g, int64_t depth, float *out) {
             int64_t left = g->K - k;
             end = left >= 2 * depth ? k + depth : left > depth ? k + (left / 2 + 15) / 16 * 16 : g->K;
             float part = 0.0f;
-            for (int64_t l = k; l < end; l++)
-                part = fmaf(g->A[g->transpose_a ? l * g->lda + i : i * g->lda + l],
-                            g->B[g->transpose_b ? j * g->ldb + l : l * g->ldb + j], part);
+            for (int64_t l = k; l < end; l++) {
+                int64_t row = g->index ? g->index[l] : l;
+                part = fmaf(g->A[g->transpose_a ? row * g->lda + i : i * g->lda + row],
+                            g->B[g->transpose_b ? j * g->ldb + row : row * g->ldb + j], part);
+            }
             sum += part;
         }
         out[i * g->ldc + j] = sum;
@@ -390,17 +392,22 @@ static void product_in_panels(const dppo_gemm *g, int64_t depth, float *out) {
 }
 
 /* Our own product against its definition in every bit, for rows of C with a gap behind them, which stays.
- * mode: 0 C = .., 1 C += .., 2 from a start. */
+ * mode: 0 C = .., 1 C += .., 2 from a start, 3 from rows that repeat. */
 static void check_panels(bool ta, bool tb, int64_t M, int64_t N, int64_t K, int mode) {
     enum { GAP = 3, DEPTH = 64 };
     float *A = numbers(M * K, 31), *B = numbers(K * N, 32), *start = numbers(N, 33);
     int64_t ldc = N + GAP, size = M * ldc - GAP;
     float *defined = numbers(size, 34), *ours = numbers(size, 34);
-    dppo_gemm g = {ta, tb, M, N, K, ta ? M : K, tb ? K : N, ldc, A, B, (float)(mode > 0), ours, NULL};
+    dppo_gemm g = {ta, tb, M, N, K, ta ? M : K, tb ? K : N, ldc, A, B, (float)(mode > 0), ours, NULL, NULL};
+    int64_t *index = calloc((size_t)K, sizeof *index);
+    for (int64_t k = 0; k < K; k++)
+        index[k] = k * k % K;
     if (mode == 2) g.start = start;
+    if (mode == 3) g.index = index;
     product_in_panels(&g, DEPTH, defined);
     bool computed = dppo_gemm_panels(&g, DEPTH);
     if (computed) assert_equal_bits(defined, ours, size, "gemm in panels");
+    free(index);
     release(A, M * K), release(B, K * N), release(start, N), release(defined, size), release(ours, size);
     if (!computed) skip(); /* a processor without AVX-512 */
 }
@@ -416,6 +423,8 @@ static void test_panels(void **state) {
             for (int kind = 0; kind < 12; kind++)
                 check_panels(kind & 1, kind & 2, sizes[i][0], sizes[i][1], sizes[i][2], kind / 4);
     }
+    check_panels(true, false, 50, 70, 200, 3);
+    check_panels(true, false, 40, 3000, 2000, 3);
     check_panels(true, false, 40, 3000, 2000, 1); /* more than is packed at a time */
     check_panels(false, true, 3, 33001, 65, 2);   /* and more than a panel of all columns */
     dppo_set_threads(1);

@@ -165,19 +165,35 @@ static float *place_rows(dppo_cx *cx, int64_t width, float *to, float *from, int
     return to;
 }
 
+/* db's cascade goes on: with the rows that `index` names of g, or that g is. */
+static void add_levels(layer_sums *layer, const float *g, const int64_t *index, int64_t total, int64_t begin,
+                       int64_t count) {
+    if (begin == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * layer->N) * sizeof(float));
+    dppo_kernel_column_sums(layer->levels, layer->N, g, index, total, begin, count);
+}
+
+/* A chunk that is added as it comes, read through `index` instead of gathered. False: it is not. */
+static bool add_through(layer_sums *layer, const float *x, const float *g, const int64_t *index,
+                        int64_t total, int64_t begin, int64_t count) {
+    float *dW = index && !waits(layer) && cascades(layer) ? grad_of(layer->weight) : NULL;
+    int64_t N = layer->N, K = layer->K;
+    if (!dW || !dppo_kernel_gemm_gathered(N, K, count, g, N, x, K, index, dW, K)) return false;
+    add_levels(layer, g, index, total, begin, count);
+    layer->done = layer->added = begin + count;
+    return true;
+}
+
 /* Rows [begin, begin + count) of the batch, which x and g hold or `index` picks from them. */
 static dppo_status add_chunk(dppo_cx *cx, int64_t total, int64_t begin, int64_t count, layer_sums *layer,
                              float *x, float *g, const int64_t *index) {
     int64_t N = layer->N, K = layer->K, end = begin + count;
     if (begin == 0) layer->added = 0;
+    if (add_through(layer, x, g, index, total, begin, count)) return DPPO_OK;
     int64_t first_g = cascades(layer) ? layer->added : 0; /* of those that are kept */
     x = place_rows(cx, K, layer->x ? layer->x + (begin - layer->added) * K : NULL, x, count, index);
     g = place_rows(cx, N, layer->g ? layer->g + (begin - first_g) * N : NULL, g, count, index);
     if (!x || !g) return dppo_fail(DPPO_NO_MEMORY, "backward: out of memory");
-    if (cascades(layer)) {
-        if (begin == 0) memset(layer->levels, 0, (size_t)(DPPO_SUM_LEVELS * N) * sizeof(float));
-        dppo_kernel_column_sums(layer->levels, N, g, total, begin, count);
-    }
+    if (cascades(layer)) add_levels(layer, g, NULL, total, begin, count);
     layer->done = end;
     bool full = end - layer->added >= layer->unit && total - end >= layer->unit;
     if (waits(layer) && !full && end < total) return DPPO_OK;

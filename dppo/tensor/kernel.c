@@ -155,6 +155,7 @@ void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, b
 typedef struct cascade_job {
     float *state;
     const float *in;
+    const int64_t *index;
     int64_t N, total, done, count;
 } cascade_job;
 
@@ -162,13 +163,13 @@ static void cascade_chunk(void *context, int64_t begin, int64_t end) {
     const cascade_job *job = context;
     for (int64_t block = begin; block < end; block++)
         kernels()->continue_column_sums(job->state + block * DPPO_SUM_LEVELS * DPPO_SUM_BLOCK,
-                                        job->in + block * DPPO_SUM_BLOCK, job->N, job->total, job->done,
-                                        job->count);
+                                        job->in + block * DPPO_SUM_BLOCK, job->index, job->N, job->total,
+                                        job->done, job->count);
 }
 
-void dppo_kernel_column_sums(float *state, int64_t N, const float *in, int64_t total, int64_t done,
-                             int64_t count) {
-    cascade_job job = {state, in, N, total, done, count};
+void dppo_kernel_column_sums(float *state, int64_t N, const float *in, const int64_t *index, int64_t total,
+                             int64_t done, int64_t count) {
+    cascade_job job = {state, in, index, N, total, done, count};
     dppo_parallel_for(N / DPPO_SUM_BLOCK, 2, cascade_chunk, &job);
 }
 

@@ -90,11 +90,12 @@ typedef struct dppo_sum_shape {
 void dppo_kernel_sum(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan);
 
 /* The same over the rows of (total, N), N a multiple of DPPO_SUM_BLOCK, as they come: rows [done, done +
- * count) are at `in`. `state` is (DPPO_SUM_LEVELS, N), zero before the first; at the end out (N) is added to.
+ * count) are at `in`, or those of `in` that index (count) names, where it is given. `state` is
+ * (DPPO_SUM_LEVELS, N), zero before the first; at the end out (N) is added to.
  */
 enum { DPPO_SUM_BLOCK = 32, DPPO_SUM_LEVELS = 4 };
-void dppo_kernel_column_sums(float *state, int64_t N, const float *in, int64_t total, int64_t done,
-                             int64_t count);
+void dppo_kernel_column_sums(float *state, int64_t N, const float *in, const int64_t *index, int64_t total,
+                             int64_t done, int64_t count);
 void dppo_kernel_column_sums_end(const float *state, int64_t N, float *out);
 
 /* Mean and variance (divided by N) of rows of N. */
@@ -133,6 +134,11 @@ void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, 
 void dppo_kernel_gemm_from(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K,
                            const float *A, int64_t lda, const float *B, int64_t ldb, const float *start,
                            float *C, int64_t ldc);
+
+/* C (M, N) += A' B over the K rows of A (.., M) and B (.., N) that index (K) names; bit for bit what
+ * dppo_kernel_gemm() makes of these rows. False, and C untouched, where our own product does not do it. */
+bool dppo_kernel_gemm_gathered(int64_t M, int64_t N, int64_t K, const float *A, int64_t lda, const float *B,
+                               int64_t ldb, const int64_t *index, float *C, int64_t ldc);
 
 /* A linear layer: weight (out, in), bias (out). */
 typedef struct dppo_kernel_layer {

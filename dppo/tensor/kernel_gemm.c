@@ -300,13 +300,21 @@ static void multiply(const dppo_gemm *g) {
 
 void dppo_kernel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const float *A,
                       int64_t lda, const float *B, int64_t ldb, float beta, float *C, int64_t ldc) {
-    multiply(&(dppo_gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C, NULL});
+    multiply(&(dppo_gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, beta, C, NULL, NULL});
 }
 
 void dppo_kernel_gemm_from(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K,
                            const float *A, int64_t lda, const float *B, int64_t ldb, const float *start,
                            float *C, int64_t ldc) {
-    multiply(&(dppo_gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, 1.0f, C, start});
+    multiply(&(dppo_gemm){transpose_a, transpose_b, M, N, K, lda, ldb, ldc, A, B, 1.0f, C, start, NULL});
+}
+
+bool dppo_kernel_gemm_gathered(int64_t M, int64_t N, int64_t K, const float *A, int64_t lda, const float *B,
+                               int64_t ldb, const int64_t *index, float *C, int64_t ldc) {
+    dppo_gemm g = {true, false, M, N, K, lda, ldb, ldc, A, B, 1.0f, C, NULL, index};
+    if (dppo_kernel_gemm_is_small(M, N, K)) return false;
+    int64_t depth = panel_depth(true, false, M, N, K);
+    return depth > 0 && dppo_gemm_panels(&g, depth);
 }
 
 float dppo_kernel_dot(int64_t n, const float *a, const float *b) {

@@ -13,6 +13,8 @@ typedef struct dppo_gemm {
     float beta;
     float *C;
     const float *start; /* (N): what every row of C begins with; NULL: what it holds, times beta */
+    const int64_t
+        *index; /* (K): which rows of A and B are meant, A alone being transposed; NULL: the first K */
 } dppo_gemm;
 
 /* The sum over k in OpenBLAS' order: panels of at most `depth`, each summed from 0 with one fused

@@ -168,16 +168,18 @@ static float *strip_at(const strips *x, int64_t k, int64_t length, int64_t s) {
     return x->packed + k * x->padded + s * x->width * length;
 }
 
-/* Rows [begin, end) of a panel that begins at `data`: (k, all strips) become (strips, k, width). */
-FN void pack_along(const strips *x, const float *data, int64_t k, int64_t length, int64_t begin,
-                   int64_t end) {
+/* Rows [begin, end) of the panel of `length` rows from `k` on: (k, all strips) become (strips, k, width). */
+FN void pack_along(const product *p, const strips *x, int64_t k, int64_t length, int64_t begin, int64_t end) {
+    const int64_t *index = p->g->index;
     for (int64_t row = begin; row < end; row++) {
-        const float *in = data + row * x->from.k_step;
-        for (int64_t s = 0; s < x->count; s++, in += x->width) {
+        int64_t at = k + row, later = at + AHEAD < p->g->K ? at + AHEAD : at;
+        const float *in = x->from.data + (index ? index[at] : at) * x->from.k_step;
+        const float *ahead = x->from.data + (index ? index[later] : later) * x->from.k_step;
+        for (int64_t s = 0; s < x->count; s++, in += x->width, ahead += x->width) {
             int width = strip_width(x, s), size = strip_size(x, s);
-            float *out = strip_at(x, k, length, s) + row * width;
+            float *out = strip_at(x, k - p->begin, length, s) + row * width;
             for (int i = 0; i < width; i += 16) {
-                _mm_prefetch((const char *)(in + AHEAD * x->from.k_step + i), _MM_HINT_T0);
+                _mm_prefetch((const char *)(ahead + i), _MM_HINT_T0);
                 __m512 values = _mm512_maskz_loadu_ps(first_lanes(size - i), in + i);
                 _mm512_mask_storeu_ps(out + i, first_lanes(width - i), values);
             }
@@ -198,13 +200,12 @@ static void pack_piece(const packing *job, int64_t i) {
     for (int64_t skip = i / job->pieces; skip > 0; skip--)
         k += panel(p->g->K - k, p->depth);
     int64_t length = panel(p->g->K - k, p->depth);
-    const float *data = x->from.data + k * x->from.k_step;
+    const float *strip = x->from.data + k * x->from.k_step + piece * x->width * x->from.step;
     if (x->from.step == 1)
-        pack_along(x, data, k - p->begin, length, length * piece / job->pieces,
-                   length * (piece + 1) / job->pieces);
+        pack_along(p, x, k, length, length * piece / job->pieces, length * (piece + 1) / job->pieces);
     else
         pack_across(strip_at(x, k - p->begin, length, piece), length, strip_width(x, piece),
-                    strip_size(x, piece), data + piece * x->width * x->from.step, x->from.step);
+                    strip_size(x, piece), strip, x->from.step);
 }
 
 static void pack_chunk(void *context, int64_t begin, int64_t end) {

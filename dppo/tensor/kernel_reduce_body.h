@@ -36,17 +36,17 @@ LANE_FN float load_term_scalar(const float *p, bool skip_nan) {
     return skip_nan && isnan(*p) ? 0.0f : *p;
 }
 
-/* Rows [done, end) of a cascade whose first `done` rows are in `level`; `in` is row `done`. */
-LANE_FN void cascade(v8 level[LEVELS][COLUMNS], const float *in, int64_t row_stride, int64_t column_stride,
-                     int power, int64_t done, int64_t end, bool skip_nan) {
+/* Rows [done, end) of a cascade whose first `done` rows are in `level`; `in` is row `done`, or row i is
+ * number index[i - done] of `in`. */
+LANE_FN void cascade(v8 level[LEVELS][COLUMNS], const float *in, const int64_t *index, int64_t row_stride,
+                     int64_t column_stride, int power, int64_t done, int64_t end, bool skip_nan) {
     int64_t step = (int64_t)1 << power, i = done;
-    in -= done * row_stride;
     while (i < end) {
         int64_t next = (i / step + 1) * step, stop = next <= end ? next : end;
         bool whole = next <= end;
         v8 s0 = level[0][0], s1 = level[0][1], s2 = level[0][2], s3 = level[0][3];
         for (; i < stop; i++) {
-            const float *row = in + i * row_stride;
+            const float *row = in + (index ? index[i - done] : i - done) * row_stride;
             s0 = v_add(s0, load_term(row, skip_nan));
             s1 = v_add(s1, load_term(row + column_stride, skip_nan));
             s2 = v_add(s2, load_term(row + 2 * column_stride, skip_nan));
@@ -68,7 +68,7 @@ LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, 
     for (int l = 0; l < LEVELS; l++)
         for (int k = 0; k < COLUMNS; k++)
             level[l][k] = v_set(0.0f);
-    cascade(level, in, row_stride, column_stride, level_power_of(size), 0, size, skip_nan);
+    cascade(level, in, NULL, row_stride, column_stride, level_power_of(size), 0, size, skip_nan);
     for (int k = 0; k < COLUMNS; k++) {
         sums[k] = level[0][k];
         for (int l = 1; l < LEVELS; l++)
@@ -77,13 +77,16 @@ LANE_FN void column_sums(v8 sums[COLUMNS], const float *in, int64_t row_stride, 
 }
 
 /* One block of 32 columns in `state` (LEVELS, COLUMNS, LANES), of a sum over `total` rows. */
-FN void continue_column_sums(float *state, const float *in, int64_t row_stride, int64_t total, int64_t done,
-                             int64_t count) {
+FN void continue_column_sums(float *state, const float *in, const int64_t *index, int64_t row_stride,
+                             int64_t total, int64_t done, int64_t count) {
     v8 level[LEVELS][COLUMNS];
     for (int l = 0; l < LEVELS; l++)
         for (int k = 0; k < COLUMNS; k++)
             level[l][k] = v_load(state + (l * COLUMNS + k) * LANES);
-    cascade(level, in, row_stride, LANES, level_power_of(total), done, done + count, false);
+    if (index)
+        cascade(level, in, index, row_stride, LANES, level_power_of(total), done, done + count, false);
+    else
+        cascade(level, in, NULL, row_stride, LANES, level_power_of(total), done, done + count, false);
     for (int l = 0; l < LEVELS; l++)
         for (int k = 0; k < COLUMNS; k++)
             v_store(state + (l * COLUMNS + k) * LANES, level[l][k]);

@@ -10,8 +10,8 @@ struct dppo_kernels {
     dppo_map_function *map[DPPO_MAP_COUNT]; /* contiguous operands */
     void (*sum)(const dppo_sum_shape *shape, float *out, const float *in, bool skip_nan);
     /* A block of DPPO_SUM_BLOCK columns; kernel.h: dppo_kernel_column_sums(). */
-    void (*continue_column_sums)(float *state, const float *in, int64_t row_stride, int64_t total,
-                                 int64_t done, int64_t count);
+    void (*continue_column_sums)(float *state, const float *in, const int64_t *index, int64_t row_stride,
+                                 int64_t total, int64_t done, int64_t count);
     void (*moments)(int64_t M, int64_t N, float *mean, float *variance, const float *x);
     void (*layer_norm)(int64_t M, int64_t N, float *out, float *mean, float *rstd, const float *x,
                        const float *weight, const float *bias, float eps);
