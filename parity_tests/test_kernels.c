@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -497,6 +498,62 @@ static void test_residual_layers(void **state) {
     print_message("%d of 48 at once\n", together);
 }
 
+/* Products of sizes that nobody has asked for: each is tried first. */
+enum { STRANGERS = 12, LEAST_ROWS = 66, COLUMNS = 130, TERMS = 151 };
+
+typedef struct strangers {
+    const float *A, *B;
+    float *C[STRANGERS];
+    int64_t first_row;
+} strangers;
+
+static void multiply_strangers(void *context, int64_t begin, int64_t end) {
+    strangers *s = context;
+    for (int64_t i = begin; i < end; i++)
+        dppo_kernel_gemm(false, false, s->first_row + i, COLUMNS, TERMS, s->A, TERMS, s->B, COLUMNS, 0.0f,
+                         s->C[i], COLUMNS);
+}
+
+static void *multiply_in_workers(void *context) {
+    dppo_parallel_for(STRANGERS, 1, multiply_strangers, context);
+    return NULL;
+}
+
+/* Two threads ask: one of its workers, the other itself, so that it wants the pool for each trial. */
+static void test_products_of_two_threads(void **state) {
+    (void)state;
+    pthread_t other;
+    strangers of_one = {.first_row = LEAST_ROWS}, of_other = {.first_row = LEAST_ROWS + STRANGERS};
+    int64_t size = (LEAST_ROWS + 2 * STRANGERS) * COLUMNS;
+    float *A = numbers((LEAST_ROWS + 2 * STRANGERS) * TERMS, 61), *B = numbers(COLUMNS * TERMS, 62);
+    float *again = guarded(size);
+    strangers *both[] = {&of_one, &of_other};
+    dppo_set_threads(3);
+    for (int i = 0; i < 2 * STRANGERS; i++)
+        both[i % 2]->C[i / 2] = guarded(size), both[i % 2]->A = A, both[i % 2]->B = B;
+    assert_int_equal(pthread_create(&other, NULL, multiply_in_workers, &of_other), 0);
+    multiply_strangers(&of_one, 0, STRANGERS);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    dppo_set_threads(1);
+    for (int i = 0; i < 2 * STRANGERS; i++) {
+        strangers *s = both[i % 2];
+        int64_t M = s->first_row + i / 2;
+        dppo_kernel_gemm(false, false, M, COLUMNS, TERMS, A, TERMS, B, COLUMNS, 0.0f, again, COLUMNS);
+        assert_equal_bits(again, s->C[i / 2], M * COLUMNS, "product of one of two threads");
+        release(s->C[i / 2], size);
+    }
+    release(A, (LEAST_ROWS + 2 * STRANGERS) * TERMS), release(B, COLUMNS * TERMS), release(again, size);
+}
+
+/* Nothing to compute is no failure: no rows, no features. */
+static void test_empty_layers(void **state) {
+    (void)state;
+    const float number = 0.0f;
+    dppo_kernel_layer layer = {&number, &number, 8, 8}, of_nothing = {&number, &number, 0, 8};
+    assert_int_equal(dppo_kernel_residual_memory(0, 1, &layer), 0);
+    assert_int_equal(dppo_kernel_residual_memory(1, 1, &of_nothing), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_map_twins),
@@ -508,6 +565,8 @@ int main(void) {
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_panels),
         cmocka_unit_test(test_residual_layers),
+        cmocka_unit_test(test_products_of_two_threads),
+        cmocka_unit_test(test_empty_layers),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

@@ -239,19 +239,27 @@ static bool same_kind(const order *a, const order *b) {
            a->N == b->N && a->K == b->K;
 }
 
-/* The depth of our product's panels where a trial saw OpenBLAS' bits, else 0. */
+static const order *find_order(const order *kind) {
+    for (int i = 0; i < order_count; i++)
+        if (same_kind(&orders[i], kind)) return &orders[i];
+    return NULL;
+}
+
+/* The depth of our product's panels where a trial saw OpenBLAS' bits, else 0. Nobody holds the lock while it
+ * tries: a trial waits for the pool, whose workers multiply as well. Who tries the same meanwhile finds the
+ * same. */
 static int64_t panel_depth(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K) {
+    if (M < 1 || N < 1 || K < 1) return 0;
     order now = kind_of(transpose_a, transpose_b, M, N, K);
     pthread_mutex_lock(&verdict_lock);
-    int i = 0;
-    while (i < order_count && !same_kind(&orders[i], &now))
-        i++;
-    if (i < order_count) {
-        now.depth = orders[i].depth;
-    } else if (order_count < MAX_ORDERS) {
-        now.depth = try_order(&now);
-        orders[order_count++] = now;
-    }
+    const order *found = find_order(&now);
+    bool full = order_count == MAX_ORDERS;
+    if (found) now.depth = found->depth;
+    pthread_mutex_unlock(&verdict_lock);
+    if (found || full) return now.depth;
+    now.depth = try_order(&now);
+    pthread_mutex_lock(&verdict_lock);
+    if (order_count < MAX_ORDERS && !find_order(&now)) orders[order_count++] = now;
     pthread_mutex_unlock(&verdict_lock);
     return now.depth;
 }

@@ -17,6 +17,7 @@
 
 #include "tensor/kernel_tile.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 enum {
@@ -297,16 +298,27 @@ static int64_t cut(product *p) {
     return (tiles + p->tiles_per_chunk - 1) / p->tiles_per_chunk * p->lane_parts;
 }
 
+static pthread_key_t scratch_key; /* frees a thread's scratch when the thread ends */
+static bool have_key;
+
+static void make_key(void) {
+    have_key = pthread_key_create(&scratch_key, free) == 0;
+}
+
 /* What is packed stays with the thread that asked: it is needed until its product is done. */
 static float *scratch(int64_t floats) {
     enum { HUGE_PAGE = 1 << 21 };
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     static _Thread_local float *memory;
     static _Thread_local int64_t size;
     if (floats <= size) return memory;
+    (void)pthread_once(&once, make_key);
+    if (!have_key) return NULL;
     free(memory);
     int64_t bytes = (floats * (int64_t)sizeof(float) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     memory = aligned_alloc(HUGE_PAGE, (size_t)bytes);
     if (memory) (void)madvise(memory, (size_t)bytes, MADV_HUGEPAGE); /* or without */
+    if (pthread_setspecific(scratch_key, memory) != 0) free(memory), memory = NULL;
     size = memory ? bytes / (int64_t)sizeof(float) : 0;
     return memory;
 }
@@ -322,10 +334,10 @@ static strips strips_of(operand from, int64_t size, int64_t width, int64_t pad) 
     return (strips){from, size, padded, width, (padded + width - 1) / width, NULL};
 }
 
-static bool multiply(const dppo_gemm *g, int64_t depth) {
+static bool multiply(const dppo_gemm *g, bool turned, int64_t depth) {
     operand a = {g->A, g->transpose_a ? 1 : g->lda, g->transpose_a ? g->lda : 1};
     operand b = {g->B, g->transpose_b ? g->ldb : 1, g->transpose_b ? 1 : g->ldb};
-    product p = {.g = g, .turned = is_turned(g), .depth = depth};
+    product p = {.g = g, .turned = turned, .depth = depth};
     p.lanes = p.turned ? strips_of(a, g->M, TURNED_STRIP, 8) : strips_of(b, g->N, STRIP, 16);
     p.rows = p.turned ? strips_of(b, g->N, GROUP, 8) : strips_of(a, g->M, GROUP, 8);
     /* Of rows that lie across k, a line of the cache would serve one k and a tile. */
@@ -350,15 +362,15 @@ static bool multiply(const dppo_gemm *g, int64_t depth) {
 /* Columns by columns, where a panel of all would be more than is packed at a time. */
 bool dppo_gemm_panels(const dppo_gemm *g, int64_t depth) {
     if (!tiles_supported() || (!g->start && g->beta != 0.0f && g->beta != 1.0f)) return false;
-    int64_t most = is_turned(g) ? g->N : max_packed / depth / STRIP * STRIP;
-    bool done = true;
+    bool done = true, turned = is_turned(g);
+    int64_t most = turned ? g->N : max_packed / depth / STRIP * STRIP;
     for (int64_t n = 0; done && n < g->N; n += most) {
         dppo_gemm part = *g;
         part.N = g->N - n < most ? g->N - n : most;
         part.B += g->transpose_b ? n * g->ldb : n;
         part.C += n;
         if (g->start) part.start += n;
-        done = multiply(&part, depth); /* the first asks for as much memory as any */
+        done = multiply(&part, turned, depth); /* the first asks for as much memory as any */
     }
     return done;
 }
