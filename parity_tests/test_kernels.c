@@ -425,6 +425,7 @@ static void test_panels(void **state) {
                 check_panels(kind & 1, kind & 2, sizes[i][0], sizes[i][1], sizes[i][2], kind / 4);
     }
     check_panels(true, false, 50, 70, 200, 3);
+    check_panels(true, false, 1, 70, 200, 3);
     check_panels(true, false, 40, 3000, 2000, 3);
     check_panels(true, false, 40, 3000, 2000, 1); /* more than is packed at a time */
     check_panels(false, true, 3, 33001, 65, 2);   /* and more than a panel of all columns */

@@ -341,7 +341,7 @@ static bool multiply(const dppo_gemm *g, bool turned, int64_t depth) {
     p.lanes = p.turned ? strips_of(a, g->M, TURNED_STRIP, 8) : strips_of(b, g->N, STRIP, 16);
     p.rows = p.turned ? strips_of(b, g->N, GROUP, 8) : strips_of(a, g->M, GROUP, 8);
     /* Of rows that lie across k, a line of the cache would serve one k and a tile. */
-    bool pack_rows = p.rows.from.k_step != 1;
+    bool pack_rows = p.rows.from.k_step != 1 || g->index;
     int64_t floats = p.lanes.padded + (pack_rows ? p.rows.padded : 0), most = max_packed / (floats * depth);
     if (most == 0) most = 1;
     int64_t length = g->K < most * depth ? g->K : most * depth;
