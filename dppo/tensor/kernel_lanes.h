@@ -116,13 +116,20 @@ V_EACH(v_neg(v8 a), -a.lane[i])
 V_EACH(v_abs(v8 a), fabsf(a.lane[i]))
 V_EACH(v_sqrt(v8 a), sqrtf(a.lane[i]))
 V_EACH(v_round(v8 a), nearbyintf(a.lane[i]))
-/* SLEEF's C build of the same algorithms, with fused multiply-adds: equal bits on every processor.
- * sleef.h declares them only to compilers told to use FMA. */
+/* SLEEF's C build of the same algorithms, with fused multiply-adds: equal bits on every processor that has
+ * them. sleef.h declares them only to compilers told to use FMA. */
+#ifdef __x86_64__
+#define HAS_FMA __builtin_cpu_supports("fma")
+#else
+#define HAS_FMA true
+#endif
 #define V_SLEEF(name, function)                                                                              \
-    extern float Sleef_##function##f1_u10purecfma(float);                                                    \
-    V_EACH(name(v8 a), Sleef_##function##f1_u10purecfma(a.lane[i]))
-extern float Sleef_powf1_u10purecfma(float, float);
-V_EACH(v_pow(v8 a, v8 b), Sleef_powf1_u10purecfma(a.lane[i], b.lane[i]))
+    extern float Sleef_##function##f1_u10purecfma(float), Sleef_##function##f1_u10purec(float);              \
+    V_EACH(name(v8 a),                                                                                       \
+           HAS_FMA ? Sleef_##function##f1_u10purecfma(a.lane[i]) : Sleef_##function##f1_u10purec(a.lane[i]))
+extern float Sleef_powf1_u10purecfma(float, float), Sleef_powf1_u10purec(float, float);
+V_EACH(v_pow(v8 a, v8 b),
+       HAS_FMA ? Sleef_powf1_u10purecfma(a.lane[i], b.lane[i]) : Sleef_powf1_u10purec(a.lane[i], b.lane[i]))
 
 #endif
 
