@@ -1,6 +1,7 @@
-/* dppo_kernel_*: pure loops over arrays. No gradients, no allocation, no errors; sizes and pointers are the
- * caller's promise. Each exists twice, as AVX2/FMA code chosen at run time and as plain C with the same order
- * of rounding; both follow the order of libtorch 1.13 (ATEN_CPU_CAPABILITY=avx2, one thread).
+/* dppo_kernel_*: pure loops over arrays. No gradients, no allocation (but where a thread's matrices are
+ * packed, once), no errors; sizes and pointers are the caller's promise. Each exists twice, as AVX2/FMA code
+ * chosen at run time and as plain C with the same order of rounding; both follow the order of libtorch 1.13
+ * (ATEN_CPU_CAPABILITY=avx2, one thread). Products of matrices are OpenBLAS' or, with AVX-512, our own.
  *
  * Nothing depends on the number of threads: work is split only where the split cannot change a bit. */
 #ifndef DPPO_TENSOR_KERNEL_H
