@@ -486,7 +486,7 @@ static bool check_layers(int64_t M, int64_t in, int64_t hidden, size_t count) {
 static void test_residual_layers(void **state) {
     (void)state;
     static const int64_t sizes[][3] = {{40, 39, 512}, {1, 39, 512},  {7, 300, 512},   {50, 39, 256},
-                                       {61, 9, 264},  {192, 20, 96}, {100, 401, 200}, {193, 20, 96}};
+                                       {61, 9, 264},  {192, 20, 96}, {100, 401, 200}, {769, 20, 96}};
     int together = 0;
     for (int threads = 1; threads <= 3; threads += 2) {
         dppo_set_threads(threads);

@@ -269,7 +269,7 @@ static int64_t layer_depth(int64_t M, const dppo_kernel_layer *layer) {
 }
 
 int64_t dppo_kernel_residual_memory(int64_t M, size_t count, const dppo_kernel_layer *layers) {
-    enum { LANES = 8, ACTIVATIONS = 3, MOST_ROWS = 192, TILE = 8 };
+    enum { LANES = 8, ACTIVATIONS = 3, MOST_ROWS = 768, TILE = 8 };
     if (M > MOST_ROWS || count > DPPO_KERNEL_LAYERS) return 0;
     for (size_t i = 0; i < count; i++)
         if (layers[i].out % TILE != 0 || layer_depth(M, &layers[i]) == 0) return 0;
