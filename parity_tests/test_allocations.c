@@ -8,9 +8,7 @@
  * the table, files. */
 #include "algorithms/driver.h"
 #include "algorithms/ppo.h"
-#include "base/log.h"
-#include "base/pool.h"
-#include "data/dataset.h"
+#include "hopper_data.h"
 #include "random/generator.h"
 
 #include <dlfcn.h>
@@ -155,9 +153,6 @@ void *mmap(void *wanted, size_t size, int protection, int flags, int file, off_t
 /* -- learners
  * ------------------------------------------------------------------------------------------------------ */
 
-static char folder[64]; /* of this program's files */
-static char normalization[128], dataset[128];
-
 enum { N = 40, T = 15, OBS = 11, TA = 4, DA = 3, MOST_CHAIN = 11 };
 
 static void ok(dppo_status status) {
@@ -184,30 +179,30 @@ static dppo_config *with(dppo_config *config, size_t number, const char *const *
     with(config, sizeof(const char *[]){__VA_ARGS__} / sizeof(const char *), (const char *[]){__VA_ARGS__})
 
 static dppo_config *diffusion(void) {
-    return WITH(load("ft_ppo_diffusion_mlp"), "wandb=null", "model.network_path=null", normalization,
+    return WITH(load("ft_ppo_diffusion_mlp"), "wandb=null", "model.network_path=null", normalization_override,
                 "train.n_steps=15", "train.batch_size=5900", "train.update_epochs=1", "train.n_train_itr=6",
                 "train.val_freq=3", "train.save_model_freq=100", "model.actor.mlp_dims=[256,256,256]",
                 "model.critic.mlp_dims=[256,256,256]");
 }
 
 static dppo_config *gaussian(void) {
-    return WITH(load("ppo_gaussian_mlp"), "wandb=null", normalization, "env.n_envs=40", "train.n_steps=15",
-                "train.batch_size=200", "train.update_epochs=2", "train.n_train_itr=6", "train.val_freq=3",
-                "train.save_model_freq=100");
+    return WITH(load("ppo_gaussian_mlp"), "wandb=null", normalization_override, "env.n_envs=40",
+                "train.n_steps=15", "train.batch_size=200", "train.update_epochs=2", "train.n_train_itr=6",
+                "train.val_freq=3", "train.save_model_freq=100");
 }
 
 static dppo_config *mixture(void) {
-    return WITH(load("ppo_gaussian_mlp"), "wandb=null", normalization, "env.n_envs=40", "train.n_steps=15",
-                "train.batch_size=200", "train.update_epochs=2", "train.n_train_itr=6", "train.val_freq=3",
-                "train.save_model_freq=100", "model._target_=model.rl.gmm_ppo.PPO_GMM",
+    return WITH(load("ppo_gaussian_mlp"), "wandb=null", normalization_override, "env.n_envs=40",
+                "train.n_steps=15", "train.batch_size=200", "train.update_epochs=2", "train.n_train_itr=6",
+                "train.val_freq=3", "train.save_model_freq=100", "model._target_=model.rl.gmm_ppo.PPO_GMM",
                 "model.actor={_target_: model.common.mlp_gmm.GMM_MLP, mlp_dims: [64, 64], cond_dim: 11,"
                 " horizon_steps: '${horizon_steps}', action_dim: 3, num_modes: 3, fixed_std: 0.1}");
 }
 
 static dppo_config *pretraining(void) {
-    return WITH(load("pre_diffusion_mlp"), "wandb=null", dataset, "train.n_epochs=5", "train.batch_size=128",
-                "+train.epoch_start_ema=2", "+train.update_ema_freq=1", "train.save_model_freq=100",
-                "model.network.mlp_dims=[64,64,64]");
+    return WITH(load("pre_diffusion_mlp"), "wandb=null", dataset_override, "train.n_epochs=5",
+                "train.batch_size=128", "+train.epoch_start_ema=2", "+train.update_ema_freq=1",
+                "train.save_model_freq=100", "model.network.mlp_dims=[64,64,64]");
 }
 
 static const struct {
@@ -505,27 +500,10 @@ static void test_threads_change_no_bit_of_an_iteration(void **unused) {
     dppo_set_threads(1);
 }
 
-static int make_data(void **state) {
-    (void)state;
-    char template[] = "/tmp/dppo_test_allocations_XXXXXX";
-    if (!mkdtemp(template)) return -1;
-    (void)snprintf(folder, sizeof folder, "%s", template);
-    (void)setenv("DPPO_LOG_DIR", folder, 1);
-    (void)setenv("DPPO_DATA_DIR", folder, 1);
-    dppo_log_quiet(true);
-    dppo_set_threads(1);
-    (void)snprintf(normalization, sizeof normalization, "normalization_path=%s/normalization.npz", folder);
-    (void)snprintf(dataset, sizeof dataset, "train_dataset_path=%s/train.npz", folder);
-    return dppo_d4rl_convert(FIXTURES "/data/hopper-selfmade-low.hdf5", folder, 0) == DPPO_OK ? 0 : -1;
-}
-
-static int remove_data(void **state) {
-    (void)state;
-    char command[128];
+static int end(void **state) {
     print_message("OpenBLAS packed small products into scratch of its own %d times\n",
                   atomic_load(&of_openblas));
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command) == 0 ? 0 : -1;
+    return remove_data(state);
 }
 
 int main(void) {
@@ -539,5 +517,5 @@ int main(void) {
         cmocka_unit_test(test_whole_iterations),
         cmocka_unit_test(test_threads_change_no_bit_of_an_iteration),
     };
-    return cmocka_run_group_tests(tests, make_data, remove_data);
+    return cmocka_run_group_tests(tests, make_data, end);
 }

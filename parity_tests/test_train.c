@@ -2,9 +2,7 @@
  * nothing, the two sides stay together. */
 #include "algorithms/driver.h"
 #include "algorithms/metrics.h"
-#include "base/log.h"
-#include "base/pool.h"
-#include "data/dataset.h"
+#include "hopper_data.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -21,8 +19,6 @@
 #ifdef DPPO_WITH_SHIM
 #include "shim.h"
 #endif
-
-static char folder[64]; /* of this program's files */
 
 static char *in_folder(const char *name) {
     static char paths[4][256];
@@ -45,8 +41,6 @@ static dppo_config *load(const char *name, size_t count, const char *const *over
     if (dppo_config_resolve(config) != DPPO_OK) fail_msg("%s", dppo_message());
     return config;
 }
-
-static char normalization_override[300], dataset_override[300];
 
 static dppo_config *small_diffusion(const char *batch) {
     const char *overrides[] = {"wandb=null",
@@ -572,28 +566,6 @@ static void test_resumed_comparison_is_the_straight_one(void **state) {
     dppo_config_free(config);
 }
 #endif
-
-static int make_data(void **state) {
-    (void)state;
-    char template[] = "/tmp/dppo_test_train_XXXXXX";
-    if (!mkdtemp(template)) return -1;
-    (void)snprintf(folder, sizeof folder, "%s", template);
-    (void)setenv("DPPO_LOG_DIR", folder, 1);
-    (void)setenv("DPPO_DATA_DIR", folder, 1);
-    dppo_log_quiet(true);
-    dppo_set_threads(1);
-    (void)snprintf(normalization_override, sizeof normalization_override,
-                   "normalization_path=%s/normalization.npz", folder);
-    (void)snprintf(dataset_override, sizeof dataset_override, "train_dataset_path=%s/train.npz", folder);
-    return dppo_d4rl_convert(FIXTURES "/data/hopper-selfmade-low.hdf5", folder, 0) == DPPO_OK ? 0 : -1;
-}
-
-static int remove_data(void **state) {
-    (void)state;
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command) == 0 ? 0 : -1;
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {

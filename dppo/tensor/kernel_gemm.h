@@ -12,15 +12,14 @@ typedef struct dppo_gemm {
     const float *A, *B;
     float beta;
     float *C;
-    const float *start; /* (N): what every row of C begins with; NULL: what it holds, times beta */
-    const int64_t
-        *index; /* (K): which rows of A and B are meant, A alone being transposed; NULL: the first K */
+    const float *start;   /* (N): what every row of C begins with; NULL: what it holds, times beta */
+    const int64_t *index; /* (K): the rows of A and B that are meant, A alone transposed; or NULL: all */
 } dppo_gemm;
 
 /* The sum over k in OpenBLAS' order: panels of at most `depth`, each summed from 0 with one fused
  * multiply-add a k, then added to C. Spread over the workers; equal in every bit however it is spread.
- * False, and C untouched, where the processor has no AVX-512, beta is another than
- * 0 or 1, or no memory is left. */
+ * False, and C untouched, where the processor has no AVX-512, beta is another than 0 or 1, or no memory is
+ * left. */
 bool dppo_gemm_panels(const dppo_gemm *g, int64_t depth);
 
 /* dppo_kernel_residual_layers() with the depth of each layer's panels, where dppo_gemm_panels() can. */
